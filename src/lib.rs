@@ -1,1 +1,19 @@
-//! Stratagem: placeholder
+//! Stratagem: a query server that speaks the PostgreSQL wire protocol, in which marketing models are SQL functions.
+//!
+//! This crate knows sockets, sessions, SQL statements and policy. The SQL functions live in `stratagem_udfs`, the models behind them in
+//! `stratagem_models`; arrows point one way.
+
+pub mod cli;
+pub mod config;
+pub mod server;
+
+mod cancel;
+mod connection;
+mod encode;
+mod names;
+mod planner;
+mod protocol;
+mod session;
+mod settings;
+mod sqlstate;
+mod statement;
