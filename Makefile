@@ -12,7 +12,7 @@ CARGO_DENY_VERSION := 0.20.2
 STRATAGEM := $(CARGO_TARGET_DIR)/debug/stratagem
 CACHE := $(PYTHON) setup/cache.py
 
-.PHONY: help demo test setup doctor bench docs lint assets build data clean-cache
+.PHONY: help demo test setup doctor bench docs lint assets program build data clean-cache
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -29,16 +29,16 @@ test: data ## set up, build, then run every test
 
 setup: ## fetch and build everything, hash every file again, repair what is missing or damaged
 	@$(CACHE) assets --verify
-	$(CARGO) build --workspace --tests $(CARGO_FLAGS)
+	@$(MAKE) --no-print-directory program
 	@$(CACHE) data --verify --stratagem "$(STRATAGEM)"
 
-doctor: build ## print what is installed, the runtime and device in use, and what is wrong
+doctor: program ## print what is installed, the runtime and device in use, and what is wrong
 	@"$(STRATAGEM)" doctor
 
 bench: data ## run benches/ side by side with their peers; ratios first, results kept in benches/results/
 	@$(PYTHON) benches/run.py $(BENCH)
 
-docs: build ## generate the SQL reference and, where mdbook is installed, the book
+docs: program ## generate the SQL reference and, where mdbook is installed, the book
 	@"$(STRATAGEM)" reference > docs/src/reference.md.new && mv docs/src/reference.md.new docs/src/reference.md
 	@if command -v mdbook >/dev/null; then mdbook build docs --dest-dir "$(STRATAGEM_CACHE)/book"; \
 	else echo "docs: docs/src/reference.md is written; the book needs mdbook (cargo install mdbook)"; fi
@@ -54,8 +54,10 @@ lint: ## formatting, clippy and rustdoc with warnings denied, licences and sourc
 assets:
 	@$(CACHE) assets
 
-build: assets
-	$(CARGO) build --workspace --tests $(CARGO_FLAGS)
+program:
+	$(CARGO) build --workspace --bins --tests $(CARGO_FLAGS)
+
+build: assets program
 
 data: build
 	@$(CACHE) data --stratagem "$(STRATAGEM)"

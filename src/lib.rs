@@ -1,1 +1,3 @@
 //! Stratagem: placeholder
+pub mod assets;
+pub mod doctor;
