@@ -10,9 +10,10 @@ CARGO ?= cargo
 CARGO_FLAGS ?=
 CARGO_DENY_VERSION := 0.20.2
 STRATAGEM := $(CARGO_TARGET_DIR)/debug/stratagem
+TOOLS := $(STRATAGEM_CACHE)/tools
 CACHE := $(PYTHON) setup/cache.py
 
-.PHONY: help demo test setup doctor bench docs lint assets program build data clean-cache
+.PHONY: help demo test setup doctor bench docs lint lint-format lint-clippy lint-rustdoc lint-deny assets program build data clean-cache
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -22,6 +23,7 @@ demo: data ## set up, build, then run sql/demo.sql against a server of its own
 	@"$(STRATAGEM)" demo
 
 test: data ## set up, build, then run every test
+	@$(PYTHON) -m unittest discover --buffer --start-directory setup
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run --workspace $(CARGO_FLAGS) $(NEXTEST_FLAGS); \
 	else $(CARGO) test --workspace --lib --bins --tests $(CARGO_FLAGS); fi
@@ -43,13 +45,21 @@ docs: program ## generate the SQL reference and, where mdbook is installed, the 
 	@if command -v mdbook >/dev/null; then mdbook build docs --dest-dir "$(STRATAGEM_CACHE)/book"; \
 	else echo "docs: docs/src/reference.md is written; the book needs mdbook (cargo install mdbook)"; fi
 
-lint: ## formatting, clippy and rustdoc with warnings denied, licences and sources of dependencies
+lint: lint-format lint-clippy lint-rustdoc lint-deny ## formatting, clippy and rustdoc without warnings, licences of dependencies
+
+lint-format:
 	$(CARGO) fmt --all --check
+
+lint-clippy:
 	$(CARGO) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+
+lint-rustdoc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(CARGO_FLAGS)
-	@command -v cargo-deny >/dev/null || test -x "$(STRATAGEM_CACHE)/tools/bin/cargo-deny" || \
-	$(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION) --root "$(STRATAGEM_CACHE)/tools"
-	PATH="$(STRATAGEM_CACHE)/tools/bin:$$PATH" cargo-deny --all-features check licenses bans sources
+
+lint-deny:
+	@PATH="$$PATH:$(TOOLS)/bin" command -v cargo-deny >/dev/null || \
+	$(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION) --root "$(TOOLS)"
+	PATH="$$PATH:$(TOOLS)/bin" cargo-deny --workspace check licenses bans sources
 
 assets:
 	@$(CACHE) assets
