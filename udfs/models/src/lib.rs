@@ -1,1 +1,15 @@
-//! models
+//! The models behind Stratagem's SQL functions: graphs, gradients, training and the registry, on ONNX Runtime.
+//!
+//! This crate knows tensors and files. It knows neither SQL nor Arrow.
+
+pub mod autodiff;
+pub mod click;
+mod durable;
+pub mod error;
+pub mod features;
+pub mod graph;
+pub mod onnx;
+pub mod registry;
+pub mod runtime;
+
+pub use crate::error::{Error, Result};
