@@ -223,9 +223,11 @@ class SetUp(unittest.TestCase):
 
     def test_clean_keeps_what_the_set_up_did_not_make(self):
         self.run_setup("assets")
-        (self.cache / "models").mkdir()
+        self.run_setup(*self.sample_program('echo table > "$2/items.parquet"\n'))
+        (self.cache / "data/.stratagem").mkdir()
         self.assertIsNone(self.run_setup("clean")[0])
-        self.assertEqual([path.name for path in self.cache.iterdir()], ["models"])
+        left = sorted(path.relative_to(self.cache).as_posix() for path in self.cache.rglob("*"))
+        self.assertEqual(left, ["data", "data/.stratagem"])
 
 
 if __name__ == "__main__":
