@@ -29,7 +29,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 PINS = json.loads((REPOSITORY / "setup" / "packages.json").read_text(encoding="utf-8"))
 MANIFEST_FORMAT = 1
-OWNED = ["target", "wheels", "assets", "data", "data.json", "tools", "bench", "tmp", "setup.lock"]
+# What `clean` deletes. The data folder also holds what people made in it (.stratagem, their own files), so only the samples go.
+OWNED = ["target", "wheels", "assets", "data.json", "tools", "bench", "book", "tmp", "setup.lock"]
 
 
 class Problem(Exception):
@@ -379,13 +380,14 @@ def data(cache, stratagem, verify):
 
 
 def clean(cache):
-    for name in OWNED:
+    names = OWNED + [f"data/{name}" for name in PINS["data"]]
+    for name in names:
         path = cache / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.exists():
             path.unlink()
-    say(f"setup: removed {', '.join(OWNED)} from {cache}")
+    say(f"setup: removed {', '.join(names)} from {cache}")
 
 
 def main():

@@ -1,6 +1,7 @@
 """The promises of the set-up, against a folder of tiny wheels in place of the package registry."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -142,7 +143,8 @@ class SetUp(unittest.TestCase):
 
     def test_unreachable_registry_is_one_sentence_with_the_command(self):
         (self.registry / "letters-1.0-py3-none-any.whl").unlink()
-        with self.with_real_pip():
+        unheard = functools.partial(setup.subprocess.run, stderr=setup.subprocess.DEVNULL)
+        with self.with_real_pip(), mock.patch.object(setup.subprocess, "run", unheard):
             problem, _ = self.run_setup("assets")
         self.assertRegex(problem, r"pip could not download letters 1\.0 .* run `make setup`")
 
@@ -221,9 +223,11 @@ class SetUp(unittest.TestCase):
 
     def test_clean_keeps_what_the_set_up_did_not_make(self):
         self.run_setup("assets")
-        (self.cache / "models").mkdir()
+        self.run_setup(*self.sample_program('echo table > "$2/items.parquet"\n'))
+        (self.cache / "data/.stratagem").mkdir()
         self.assertIsNone(self.run_setup("clean")[0])
-        self.assertEqual([path.name for path in self.cache.iterdir()], ["models"])
+        left = sorted(path.relative_to(self.cache).as_posix() for path in self.cache.rglob("*"))
+        self.assertEqual(left, ["data", "data/.stratagem"])
 
 
 if __name__ == "__main__":

@@ -3,17 +3,66 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use stratagem_udfs::models::{Device, Runtime};
+
 use crate::assets::{self, Assets, Depth, FileFacts};
+use crate::config::{self, Config, Flags, ModelsFlags};
+
+/// Options of `stratagem doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// Configuration file, as for `serve`.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// auto, cpu or cuda:N [default: auto].
+    #[arg(long)]
+    device: Option<String>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No cache folder is known.
+    #[error(transparent)]
+    Assets(#[from] assets::Error),
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The configured device is none.
+    #[error("{0}")]
+    Device(#[from] stratagem_udfs::models::Error),
+    /// The report could not be written.
+    #[error("can't write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Prints the report for the configured device, and tells whether everything is well.
+///
+/// # Errors
+/// Where the configuration can't be used or the output not be written. What is wrong with the installation is in the report.
+pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> Result<bool, Error> {
+    let flags = Flags { models: ModelsFlags { device: args.device.clone() }, ..Flags::default() };
+    let device: Device = Config::load(args.config.as_deref(), &flags)?.models.device.parse()?;
+    let load = |library: &Path| {
+        let runtime = Runtime::load(library, device).map_err(|error| error.to_string())?;
+        Ok(RuntimeFacts {
+            version: runtime.version().to_owned(),
+            device: runtime.device().to_owned(),
+            degraded: runtime.degraded().map(str::to_owned),
+        })
+    };
+    Ok(report(&Assets::locate()?, load, out)?)
+}
 
 /// What loading ONNX Runtime tells.
 #[derive(Debug, Clone)]
-pub struct RuntimeFacts {
+struct RuntimeFacts {
     /// The version that the library itself reports.
-    pub version: String,
+    version: String,
     /// The device that models will run on, such as `cpu` or `cuda:0`.
-    pub device: String,
+    device: String,
     /// Why a better device is not used, as one sentence; `None` when nothing is held back.
-    pub degraded: Option<String>,
+    degraded: Option<String>,
 }
 
 /// Prints the report on `out` and tells whether everything is well (exit code 0) or something is wrong (exit code 1).
@@ -23,7 +72,7 @@ pub struct RuntimeFacts {
 ///
 /// # Errors
 /// Only those of writing to `out`: what is wrong with the installation is the content of the report.
-pub fn report(assets: &Assets, load: impl FnOnce(&Path) -> Result<RuntimeFacts, String>, out: &mut dyn Write) -> io::Result<bool> {
+fn report(assets: &Assets, load: impl FnOnce(&Path) -> Result<RuntimeFacts, String>, out: &mut dyn Write) -> io::Result<bool> {
     let mut problems = Vec::new();
     let mut lines = vec![row("stratagem", env!("CARGO_PKG_VERSION")), row("cache", &assets.root().display().to_string())];
     lines.push(String::new());
