@@ -1,6 +1,9 @@
 //! Click and conversion models: train, save, load, score.
 
+mod model;
 mod options;
+mod prepare;
+mod trainer;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -8,10 +11,13 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::model::ClickModel;
 pub use self::options::{ModelType, TrainOptions};
-use crate::error::{Error, Result};
-use crate::features::{Batch, Examples, Feature};
-use crate::registry::{ModelName, Registry, Source};
+use self::prepare::Prepared;
+use self::trainer::{Stream, Trainer, random};
+use crate::dcnv2::{Dcnv2, Parameter};
+use crate::error::Result;
+use crate::features::{Examples, Feature};
 use crate::runtime::Runtime;
 
 /// What one epoch gave.
@@ -35,14 +41,28 @@ pub struct Progress {
 
 /// A trained model that is not saved yet.
 #[derive(Debug)]
-pub struct Trained {}
+pub struct Trained {
+    runtime: Arc<Runtime>,
+    net: Dcnv2,
+    features: Vec<Feature>,
+    /// With every default filled in.
+    options: TrainOptions,
+    parameters: Vec<Parameter>,
+    /// table rows x embedding dim.
+    table: Vec<f32>,
+    epochs: Vec<Progress>,
+    best_epoch: u32,
+    rows: u64,
+    positives: u64,
+}
 
 /// Trains a click model.
 ///
 /// Calls `on_epoch` after every epoch; `Break` or a set `stop` flag (looked at in every step) end the training with
-/// [`Error::Canceled`]. The same examples, options and seed give the same model, byte for byte.
+/// [`Error::Canceled`](crate::Error::Canceled). The same examples, options and seed give the same model, byte for byte.
 ///
-/// Errors: [`Error::Data`] when the rows cannot be used, [`Error::InvalidOption`], [`Error::Runtime`].
+/// Errors: [`Error::Data`](crate::Error::Data) when the rows cannot be used,
+/// [`Error::InvalidOption`](crate::Error::InvalidOption), [`Error::Runtime`](crate::Error::Runtime).
 pub fn train(
     runtime: &Arc<Runtime>,
     examples: &Examples,
@@ -50,51 +70,43 @@ pub fn train(
     on_epoch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     stop: &AtomicBool,
 ) -> Result<Trained> {
-    let _ = (runtime, examples, options, on_epoch, stop);
-    Err(Error::Runtime { reason: "training is not part of this build".to_owned() })
+    options.check()?;
+    let prepared = Prepared::new(examples, options, &mut random(options.seed, Stream::Split))?;
+    let options = options.filled(prepared.training.len(), prepared.table_rows);
+    let net = model::net(&prepared.layout, &options);
+    let outcome = Trainer::new(runtime, &prepared, &options, net.clone())?.run(on_epoch, stop)?;
+    Ok(Trained {
+        runtime: Arc::clone(runtime),
+        net,
+        features: prepared.features,
+        options,
+        parameters: outcome.parameters,
+        table: outcome.table,
+        epochs: outcome.epochs,
+        best_epoch: outcome.best_epoch,
+        rows: examples.batch.rows as u64,
+        positives: prepared.positives,
+    })
 }
 
 impl Trained {
-    /// Metrics of every epoch.
-    pub fn epochs(&self) -> &[Progress] {
-        &[]
-    }
-
-    /// The epoch whose weights were kept, from 1.
-    pub fn best_epoch(&self) -> u32 {
-        0
-    }
-
-    /// Saves the model as a new version of `name` and returns the version.
-    pub fn save(self, registry: &Registry, name: &ModelName, source: Source) -> Result<u32> {
-        let _ = (registry, name, source);
-        Err(Error::Runtime { reason: "training is not part of this build".to_owned() })
-    }
-}
-
-/// A saved model, ready to score. It may be used by many threads at a time.
-#[derive(Debug)]
-pub struct ClickModel {
-    features: Vec<Feature>,
-}
-
-impl ClickModel {
-    /// Reads a version from the registry and verifies its files.
-    ///
-    /// Errors: [`Error::NoSuchModel`], [`Error::NoSuchVersion`], [`Error::Corrupt`], [`Error::Runtime`].
-    pub fn load(runtime: &Arc<Runtime>, registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
-        let _ = runtime;
-        registry.manifest(name, version).map(|m| Self { features: m.features })
-    }
-
-    /// The input columns, in the order of the training query. [`Batch`] holds the categories and the numbers among them in this order.
+    /// The input columns with the statistics of the training rows.
     pub fn features(&self) -> &[Feature] {
         &self.features
     }
 
-    /// The probability of a click for each row, within 0 to 1 and never NaN. Any number of rows may be given.
-    pub fn predict(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let _ = batch;
-        Err(Error::Runtime { reason: "scoring is not part of this build".to_owned() })
+    /// The options of the training, with every default filled in.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// Metrics of every epoch.
+    pub fn epochs(&self) -> &[Progress] {
+        &self.epochs
+    }
+
+    /// The epoch whose weights were kept, from 1.
+    pub fn best_epoch(&self) -> u32 {
+        self.best_epoch
     }
 }

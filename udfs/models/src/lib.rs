@@ -4,12 +4,16 @@
 
 pub mod autodiff;
 pub mod click;
+mod dcnv2;
 mod durable;
 pub mod error;
 pub mod features;
 pub mod graph;
+mod metrics;
 pub mod onnx;
+pub mod optimizer;
 pub mod registry;
 pub mod runtime;
+pub mod table;
 
 pub use crate::error::{Error, Result};

@@ -93,6 +93,17 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// The options with every choice made that was left open, for this number of training rows.
+    pub(crate) fn filled(&self, rows: usize, table_rows: usize) -> Self {
+        const STEPS: usize = 64;
+        let batch_size = self.batch_size.unwrap_or_else(|| (rows / STEPS).next_power_of_two().clamp(128, 4096));
+        let threads = match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        Self { batch_size: Some(batch_size), table_rows: Some(table_rows), threads, ..self.clone() }
+    }
+
     /// Checks every option's range.
     pub fn check(&self) -> Result<()> {
         const LARGEST_TABLE: usize = 1 << 26;
