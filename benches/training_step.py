@@ -56,6 +56,7 @@ def batches(count):
 
 def main():
     torch.manual_seed(7)
+    torch.sparse.check_sparse_tensor_invariants.disable()
     torch.set_num_threads(os.cpu_count() or 1)
     net = Dcnv2()
     dense = [parameter for name, parameter in net.named_parameters() if not name.startswith("table.")]
