@@ -13,7 +13,7 @@ STRATAGEM := $(CARGO_TARGET_DIR)/debug/stratagem
 TOOLS := $(STRATAGEM_CACHE)/tools
 CACHE := $(PYTHON) setup/cache.py
 
-.PHONY: help demo test setup doctor bench docs lint lint-format lint-clippy lint-rustdoc lint-deny assets program build data clean-cache
+.PHONY: help demo test serve setup doctor bench docs lint lint-format lint-clippy lint-rustdoc lint-deny assets program build data clean-cache
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -28,6 +28,9 @@ test: data ## set up, build, then run every test
 	then $(CARGO) nextest run --workspace $(CARGO_FLAGS) $(NEXTEST_FLAGS); \
 	else $(CARGO) test --workspace --lib --bins --tests $(CARGO_FLAGS); fi
 	$(CARGO) test --workspace --doc $(CARGO_FLAGS)
+
+serve: data ## set up, build, then serve the sample tables on 127.0.0.1:5433 until Ctrl-C
+	@"$(STRATAGEM)" serve --data "$(STRATAGEM_CACHE)/data" $(SERVE_FLAGS)
 
 setup: ## fetch and build everything, hash every file again, repair what is missing or damaged
 	@$(CACHE) assets --verify
