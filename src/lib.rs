@@ -1,1 +1,4 @@
 //! Stratagem: placeholder
+
+pub mod bandit;
+pub mod sample;
