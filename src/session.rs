@@ -121,7 +121,7 @@ impl Session {
     fn apply_settings(&mut self) {
         let options = self.state.config_mut().options_mut();
         options.execution.time_zone = Some(self.settings.time_zone().to_owned());
-        if let Ok(size) = ConfigNonZeroUsize::try_new("batch_size", self.settings.batch_size()) {
+        if let Ok(size) = ConfigNonZeroUsize::try_new(self.settings.batch_size()) {
             options.execution.batch_size = size;
         }
         options.execution.target_partitions = self.settings.target_partitions().unwrap_or(self.engine.partitions);
