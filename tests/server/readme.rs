@@ -15,7 +15,9 @@ fn sql_of_the_readme_runs_in_psql_and_gives_rows() {
     assert!(statements >= 3, "{script}");
     let folder = sample_data();
     let server = Running::over(folder.path(), &[]);
-    let run = psql(&server, &["-c", &script]);
+    let file = folder.path().join("readme.sql");
+    std::fs::write(&file, &script).expect("a file can be written");
+    let run = psql(&server, &["-f", file.to_str().expect("a plain path")]);
     let (shown, failed) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{shown}\n{failed}");
     let counts: Vec<&str> = shown.lines().filter(|line| line.starts_with('(') && line.ends_with(')')).collect();
