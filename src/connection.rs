@@ -153,8 +153,11 @@ impl Connection {
         self.out.put(&PgWireBackendMessage::CommandComplete(CommandComplete::new(tag)))
     }
 
-    /// Puts the notices that functions have sent so far.
+    /// Puts the notices that there are so far.
     fn put_notices(&mut self) -> Result<(), SqlError> {
+        for notice in std::mem::take(&mut self.session.told) {
+            self.out.put_report(&notice, "")?;
+        }
         while let Ok(notice) = self.notices.try_recv() {
             if let Some(report) = self.session.heard(notice) {
                 self.out.put_report(&report, "")?;

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{ColumnDef, Statement};
+use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::future::BoxFuture;
 
 use crate::catalog;
@@ -72,6 +73,12 @@ fn parser_options() -> ParserOptions {
         .with_collect_spans(true)
         .with_support_varchar_with_length(true)
         .with_default_null_ordering(NullOrdering::NullsMax)
+}
+
+/// The columns of CREATE TABLE.
+pub(crate) fn table_schema(state: &SessionState, columns: &[ColumnDef]) -> Result<Schema> {
+    let names = Names { state, tables: HashMap::new() };
+    SqlToRel::new_with_options(&names, parser_options()).build_schema(columns.to_vec())
 }
 
 /// The table, or none, a name stands for: in its schema, or in the first schema of the search path that has it.
@@ -187,6 +194,10 @@ impl ContextProvider for Names<'_> {
         self.state.relation_planners()
     }
 
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(PgOidTypePlanner))
+    }
+
     fn options(&self) -> &datafusion::config::ConfigOptions {
         self.state.config_options()
     }
@@ -210,6 +221,10 @@ impl ContextProvider for Names<'_> {
 
 /// The error for a table that is not there, with the closest name that is.
 pub(crate) fn no_such_table(state: &SessionState, name: &TableReference) -> SqlError {
+    if name.table().contains(['/', '\\']) || name.table().contains("://") {
+        return SqlError::new(SqlState::InsufficientPrivilege, "a file or address can't be read by its name: SQL has no access to files or the network")
+            .with_hint("put the Parquet file into the server's data folder and it becomes a table");
+    }
     let error = SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"));
     let Some(database) = state.catalog_list().catalog(DATABASE) else { return error };
     if let Some(schema) = name.schema()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::common::{ParamValues, Result as DfResult};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
@@ -100,16 +101,18 @@ pub(crate) struct Session {
     state: SessionState,
     pub(crate) settings: Settings,
     pub(crate) transaction: Transaction,
+    /// Notices of the session itself that the client has not seen.
+    pub(crate) told: Vec<SqlError>,
 }
 
 impl Session {
     /// A session of its own state over the engine's shared tables, functions and memory. Notices of functions come out of the receiver.
     pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
-        let (sender, notices) = mpsc::unbounded_channel();
-        let config = engine.base.config().clone().with_extension(Arc::new(Notices::new(sender)));
+        let (sender, notices) = Notices::channel();
+        let config = engine.base.config().clone().with_extension(Arc::new(sender));
         let mut state = SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
         functions::register(&mut state, pid, user);
-        let mut session = Self { engine, state, settings, transaction: Transaction::Idle };
+        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, told: Vec::new() };
         session.apply_settings();
         (session, notices)
     }
@@ -118,7 +121,9 @@ impl Session {
     fn apply_settings(&mut self) {
         let options = self.state.config_mut().options_mut();
         options.execution.time_zone = Some(self.settings.time_zone().to_owned());
-        options.execution.batch_size = std::num::NonZeroUsize::new(self.settings.batch_size()).map_or(options.execution.batch_size, Into::into);
+        if let Ok(size) = ConfigNonZeroUsize::try_new(self.settings.batch_size()) {
+            options.execution.batch_size = size;
+        }
         options.execution.target_partitions = self.settings.target_partitions().unwrap_or(self.engine.partitions);
         functions::follow(&mut self.state, &self.settings);
     }
@@ -182,6 +187,13 @@ impl Session {
             Transaction::Open(block) => Transaction::Failed(block),
             other => other,
         };
+    }
+
+    /// Keeps a notice for the client, if it wants to hear of it.
+    fn tell(&mut self, notice: SqlError) {
+        if self.settings.wants(notice.severity) {
+            self.told.push(notice);
+        }
     }
 
     /// What a function notices, if the client wants to hear of it.

@@ -26,10 +26,12 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(examples: &Examples, options: &TrainOptions, rng: &mut ChaCha8Rng) -> Result<Self> {
         let positives = check(examples)?;
+        // The widths must fit before anything indexes into the rows.
+        let hashed = examples.columns.iter().filter(|c| !c.numeric).count();
+        features::check_width(&examples.batch, hashed, examples.columns.len() - hashed)?;
         let (training, validation) = split(&examples.labels, positives, options.validation, rng);
         let features = features::learn(&examples.columns, &examples.batch, &training);
         let layout = Layout::new(&features);
-        layout.check(&examples.batch)?;
         let table_rows = match options.table_rows {
             _ if layout.hashed == 0 => 0,
             Some(rows) => rows,
@@ -170,6 +172,9 @@ mod tests {
     #[test]
     fn both_parts_of_the_split_hold_positives_and_no_row_twice() {
         let labels: Vec<f32> = (0..1000).map(|row| f32::from(u8::from(row % 250 == 0))).collect();
+        // The widths must fit before anything indexes into the rows.
+        let hashed = examples.columns.iter().filter(|c| !c.numeric).count();
+        features::check_width(&examples.batch, hashed, examples.columns.len() - hashed)?;
         let (training, validation) = split(&labels, 4, 0.1, &mut ChaCha8Rng::seed_from_u64(3));
         let hits = |rows: &[u32]| rows.iter().filter(|row| labels[**row as usize] > 0.5).count();
         assert_eq!((hits(&training), hits(&validation)), (3, 1));

@@ -38,7 +38,7 @@ impl<'g> Lowering<'g> {
         for (index, value) in graph.values.iter().enumerate() {
             let name = match &value.origin {
                 Origin::Input(name) | Origin::Floats(Some(name), _) => name.clone(),
-                Origin::Floats(None, _) | Origin::Node(_) => format!("_{index}"),
+                Origin::Floats(None, _) | Origin::Node => format!("_{index}"),
             };
             names.insert(Tensor(index), name);
         }
@@ -65,7 +65,7 @@ impl<'g> Lowering<'g> {
                     let sizes: Vec<usize> = value.shape.dims().iter().filter_map(Dim::size).collect();
                     constants.push(TensorProto::floats(name, &sizes, floats));
                 }
-                Origin::Floats(..) | Origin::Node(_) => {}
+                Origin::Floats(..) | Origin::Node => {}
             }
         }
         constants.extend(self.integers.iter().map(|(values, name)| TensorProto::ints(name, &[values.len()], values)));
@@ -78,7 +78,7 @@ impl<'g> Lowering<'g> {
         let mut named = Vec::new();
         let mut copies = Vec::new();
         for (output, tensor) in &self.graph.outputs {
-            let computed = matches!(self.graph.values[tensor.0].origin, Origin::Node(_));
+            let computed = matches!(self.graph.values[tensor.0].origin, Origin::Node);
             if computed && !named.contains(tensor) {
                 self.names.insert(*tensor, output.clone());
                 named.push(*tensor);
