@@ -30,7 +30,7 @@ enum Verb {
     /// Write the sample shop as Parquet.
     Sample(sample::SampleArgs),
     /// Convert the Open Bandit sample to Parquet.
-    ConvertBandit(bandit::ConvertArgs),
+    ConvertBandit(bandit::ConvertBanditArgs),
     /// Print the reference of the SQL functions as Markdown.
     Reference,
 }
