@@ -3,9 +3,10 @@
 
     run.py [NAME...]        every benches/*.json, or the named ones
 
-A benchmark is a JSON file with two sides, `stratagem` and `peer`, each a command whose last line of output is a JSON object
-{"name": ..., "value": ..., "unit": ...}. The sides run in alternation on the same machine, medians are compared, the ratio comes
-first (above 1: Stratagem is faster), and a dated line with the hardware is added to benches/results/NAME.csv.
+A benchmark is a JSON file with two sides, `stratagem` and `peer`, each a command whose last line of output is a JSON object with
+the field that `value` names. The sides run in alternation on the same machine, medians are compared, the ratio comes first
+(above 1: Stratagem is faster), and a dated line with the hardware is added to benches/results/NAME.csv. In commands {stratagem},
+{examples}, {python}, {cores} stand for the built program, the built examples, the peer's Python and the number of cores.
 Only the standard library; what a peer needs goes into an environment of its own below the cache folder.
 """
 
@@ -44,7 +45,17 @@ def values():
     cache = cache_root()
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "target")
     built = target / "debug"
-    return {"cache": str(cache), "target": str(target), "stratagem": str(built / "stratagem"), "examples": str(built / "examples"), "python": sys.executable}
+    return {"stratagem": str(built / "stratagem"), "examples": str(built / "examples"), "python": sys.executable, "cores": str(os.cpu_count())}
+
+
+def with_runtime():
+    """The environment with the installed ONNX Runtime in ORT_DYLIB_PATH, for commands that do not look for it themselves."""
+    if os.environ.get("ORT_DYLIB_PATH"):
+        return dict(os.environ)
+    libraries = sorted((cache_root() / "assets" / "onnxruntime" / "lib").glob("libonnxruntime.*"))
+    if not libraries:
+        raise Problem(f"{cache_root() / 'assets' / 'onnxruntime'} is missing, repair it with `make setup`")
+    return dict(os.environ, ORT_DYLIB_PATH=str(libraries[0]))
 
 
 def fill(command, known):
@@ -68,17 +79,16 @@ def environment_for(requirements):
     return str(python)
 
 
-def measure(command):
-    """The value of the JSON object on the last line, and its unit."""
-    done = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+def measure(command, field):
+    """The number in this field of the JSON object on the last line."""
+    done = subprocess.run(command, cwd=REPOSITORY, env=with_runtime(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Problem(f"`{' '.join(command)}` ended with status {done.returncode}")
     lines = done.stdout.strip().splitlines()
     try:
-        answer = json.loads(lines[-1])
-        return float(answer["value"]), str(answer["unit"])
+        return float(json.loads(lines[-1])[field])
     except (IndexError, ValueError, KeyError, TypeError):
-        raise Problem(f"`{' '.join(command)}` did not end with a JSON object that has a value and a unit") from None
+        raise Problem(f"`{' '.join(command)}` did not end with a JSON object that has the number {field}") from None
 
 
 def compare(bench):
@@ -91,17 +101,13 @@ def compare(bench):
         if subprocess.run(filled, cwd=REPOSITORY, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             raise Problem(f"`{' '.join(filled)}` failed (its reason is above)")
     found = {"stratagem": [], "peer": []}
-    units = set()
     for round_number in range(bench["rounds"]):
         order = ("stratagem", "peer") if round_number % 2 == 0 else ("peer", "stratagem")
         for side in order:
-            value, unit = measure(fill(bench[side], known))
+            value = measure(fill(bench[side], known), bench["value"])
             found[side].append(value)
-            units.add(unit)
-            say(f"bench: round {round_number + 1} of {bench['rounds']}, {side}: {number(value)} {unit}")
-    if len(units) != 1:
-        raise Problem(f"the two sides measure in different units: {', '.join(sorted(units))}")
-    return found["stratagem"], found["peer"], units.pop()
+            say(f"bench: round {round_number + 1} of {bench['rounds']}, {side}: {number(value)} {bench['unit']}")
+    return found["stratagem"], found["peer"]
 
 
 def ratio_of(ours, peers, better):
@@ -150,7 +156,8 @@ def keep(name, row):
 def run(path):
     bench = json.loads(path.read_text(encoding="utf-8"))
     say(f"bench: {path.stem}: {bench['promise']}")
-    ours, peers, unit = compare(bench)
+    ours, peers = compare(bench)
+    unit = bench["unit"]
     ratio = ratio_of(ours, peers, bench["better"])
     row = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),

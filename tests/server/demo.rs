@@ -8,7 +8,7 @@ use crate::clients::psql;
 use crate::running::Running;
 
 /// The sample data of the set-up, linked into a folder of the test's own, so that the state is the test's too.
-fn sample_data() -> tempfile::TempDir {
+pub(crate) fn sample_data() -> tempfile::TempDir {
     let data = Assets::locate().expect("the set-up has run (make setup)").data();
     let folder = tempfile::tempdir().expect("a folder");
     for schema in ["open_bandit", "shop"] {

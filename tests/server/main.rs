@@ -3,6 +3,7 @@
 mod clients;
 mod demo;
 mod limits;
+mod readme;
 mod running;
 mod script;
 mod slt;
