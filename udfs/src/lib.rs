@@ -25,7 +25,7 @@ pub mod predict_ctr;
 pub mod reference;
 mod relation;
 pub mod rewrite;
-mod spelling;
+pub mod spelling;
 
 pub use relation::writes;
 
