@@ -13,7 +13,7 @@ use stratagem_models::registry::{ModelName, Registry, Source};
 use support::{go_on, item_and_age, runtime};
 
 fn fit(examples: &Examples, options: &TrainOptions) -> Trained {
-    train(&runtime(), examples, options, &mut go_on, &AtomicBool::new(false)).unwrap()
+    train(&runtime(), examples, options, &mut go_on, &AtomicBool::new(false)).expect("the training runs")
 }
 
 fn source() -> Source {
@@ -21,7 +21,7 @@ fn source() -> Source {
 }
 
 fn ctr() -> ModelName {
-    ModelName::parse("ctr").unwrap()
+    ModelName::parse("ctr").expect("a valid name")
 }
 
 fn options() -> TrainOptions {
