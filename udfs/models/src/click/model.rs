@@ -1,5 +1,6 @@
 //! A click model on disk and in memory.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ort::value::TensorRef;
@@ -57,7 +58,6 @@ impl Trained {
 }
 
 /// A click model, ready to score. It may be used by many threads at a time.
-#[derive(Debug)]
 pub struct ClickModel {
     features: Vec<Feature>,
     layout: Layout,
@@ -66,6 +66,12 @@ pub struct ClickModel {
     /// table rows x dim. It stays outside the graph, so that the sessions share it.
     table: Vec<f32>,
     pool: SessionPool,
+}
+
+impl fmt::Debug for ClickModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClickModel").field("features", &self.features).field("table_rows", &self.table_rows).finish_non_exhaustive()
+    }
 }
 
 impl ClickModel {
