@@ -328,3 +328,6 @@ fn layer_norm(graph: &mut Graph, node: &Node, position: usize, g: Tensor) -> Res
     let share = graph.sub(share, along)?;
     graph.mul(share, inverse)
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,8 +195,7 @@ impl Dcnv2 {
     pub(crate) fn scoring_graph(&self, parameters: &[Parameter]) -> Result<Graph> {
         let mut graph = Graph::new("dcnv2");
         let x0 = graph.input(port::X, Shape::batch(ROWS, &[self.width()]))?;
-        let weights =
-            parameters.iter().map(|p| graph.constant(&p.name, &p.shape, p.values.clone())).collect::<Result<Vec<Tensor>>>()?;
+        let weights = parameters.iter().map(|p| graph.constant(&p.name, &p.shape, p.values.clone())).collect::<Result<Vec<Tensor>>>()?;
         self.probability(graph, x0, &weights)
     }
 

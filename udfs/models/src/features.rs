@@ -116,22 +116,24 @@ impl Layout {
 
     /// Checks that a batch has as many values as these features need.
     pub(crate) fn check(&self, batch: &Batch) -> Result<()> {
-        let fits = |have: usize, width: usize| batch.rows.checked_mul(width) == Some(have);
-        if fits(batch.ids.len(), self.hashed) && fits(batch.numbers.len(), self.numeric()) {
-            return Ok(());
-        }
-        Err(Error::data(
-            format!(
-                "a batch of {} rows holds {} ids and {} numbers, but the model reads {} categories and {} numbers per row",
-                batch.rows,
-                batch.ids.len(),
-                batch.numbers.len(),
-                self.hashed,
-                self.numeric()
-            ),
-            "pass every feature of the model, in its order",
-        ))
+        check_width(batch, self.hashed, self.numeric())
     }
+}
+
+/// Checks that a batch has this many categories and numbers per row.
+pub(crate) fn check_width(batch: &Batch, hashed: usize, numeric: usize) -> Result<()> {
+    let fits = |have: usize, width: usize| batch.rows.checked_mul(width) == Some(have);
+    if fits(batch.ids.len(), hashed) && fits(batch.numbers.len(), numeric) {
+        return Ok(());
+    }
+    let (ids, numbers) = (batch.ids.len(), batch.numbers.len());
+    Err(Error::data(
+        format!(
+            "a batch of {} rows holds {ids} ids and {numbers} numbers, but {hashed} categories and {numeric} numbers per row are needed",
+            batch.rows
+        ),
+        "pass every feature of the model, in its order",
+    ))
 }
 
 /// The row of the embedding table for a value: features share one table, so the feature's position is mixed into the hash

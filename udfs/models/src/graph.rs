@@ -31,7 +31,8 @@ pub(crate) enum Origin {
     Input(String),
     /// Named when it is a weight, unnamed when it is a number in a formula.
     Floats(Option<String>, Vec<f32>),
-    Node(usize),
+    /// The result of a node.
+    Node,
 }
 
 #[derive(Debug, Clone)]
@@ -343,19 +344,13 @@ impl Graph {
     pub(crate) fn apply(&mut self, op: Op, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let operands: Vec<&Value> = inputs.iter().map(|t| &self.values[t.0]).collect();
         let results = infer::infer(&op, &operands)?;
-        let node = self.nodes.len();
-        let outputs: Vec<Tensor> =
-            results.into_iter().map(|(element, shape)| self.value(element, shape, Origin::Node(node))).collect();
+        let outputs: Vec<Tensor> = results.into_iter().map(|(element, shape)| self.value(element, shape, Origin::Node)).collect();
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone() });
         Ok(outputs)
     }
 
     pub(crate) fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
-    }
-
-    pub(crate) fn values(&self) -> &[Value] {
-        &self.values
     }
 
     fn value(&mut self, element: Element, shape: Shape, origin: Origin) -> Tensor {

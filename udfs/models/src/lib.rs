@@ -17,3 +17,6 @@ pub mod runtime;
 pub mod table;
 
 pub use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod testing;

@@ -160,7 +160,8 @@ impl Registry {
         let directory = self.version_directory(name, version);
         let object = object(name, version);
         let bytes = self.read_file(name, version, MANIFEST)?;
-        let expected = fs::read_to_string(directory.join(MANIFEST_HASH)).map_err(|e| Error::corrupt(&object, format!("{MANIFEST_HASH}: {e}")))?;
+        let expected =
+            fs::read_to_string(directory.join(MANIFEST_HASH)).map_err(|e| Error::corrupt(&object, format!("{MANIFEST_HASH}: {e}")))?;
         if sha256(&bytes) != expected.trim() {
             return Err(Error::corrupt(object, format!("{MANIFEST} does not match its SHA-256")));
         }
@@ -282,8 +283,8 @@ impl Registry {
     }
 
     fn change_aliases(&self, name: &ModelName, change: impl FnOnce(&mut Aliases) -> Result<()>) -> Result<()> {
-        let _lock = Lock::take(self.root.join(".aliases"), Sharing::Exclusive, PATIENCE)?
-            .ok_or_else(|| Error::Busy { name: name.to_string() })?;
+        let _lock =
+            Lock::take(self.root.join(".aliases"), Sharing::Exclusive, PATIENCE)?.ok_or_else(|| Error::Busy { name: name.to_string() })?;
         let mut aliases = self.aliases()?;
         change(&mut aliases)?;
         aliases.retain(|_, own| !own.is_empty());

@@ -26,10 +26,12 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(examples: &Examples, options: &TrainOptions, rng: &mut ChaCha8Rng) -> Result<Self> {
         let positives = check(examples)?;
+        // The widths must fit before anything indexes into the rows.
+        let hashed = examples.columns.iter().filter(|c| !c.numeric).count();
+        features::check_width(&examples.batch, hashed, examples.columns.len() - hashed)?;
         let (training, validation) = split(&examples.labels, positives, options.validation, rng);
         let features = features::learn(&examples.columns, &examples.batch, &training);
         let layout = Layout::new(&features);
-        layout.check(&examples.batch)?;
         let table_rows = match options.table_rows {
             _ if layout.hashed == 0 => 0,
             Some(rows) => rows,

@@ -24,10 +24,9 @@ pub(super) fn infer(op: &Op, inputs: &[&Value]) -> Result<Results> {
         }
         (Op::MatMul { transpose_a, transpose_b }, [a, b]) => matmul(a, b, *transpose_a, *transpose_b),
         (Op::Add | Op::Sub | Op::Mul | Op::Div, [a, b]) => broadcast(a, b),
-        (
-            Op::Relu | Op::Sigmoid | Op::Tanh | Op::Gelu | Op::Erf | Op::Exp | Op::Log | Op::Softplus | Op::Sign | Op::ZerosLike,
-            [x],
-        ) => Ok(x.to_vec()),
+        (Op::Relu | Op::Sigmoid | Op::Tanh | Op::Gelu | Op::Erf | Op::Exp | Op::Log | Op::Softplus | Op::Sign | Op::ZerosLike, [x]) => {
+            Ok(x.to_vec())
+        }
         (Op::Softmax, [x]) if !x.is_empty() => Ok(x.to_vec()),
         (Op::LayerNorm { .. }, [x, scale, bias]) => return layer_norm(x, scale, bias).map_err(fail),
         (Op::Gather, [table, indices]) if !table.is_empty() => Ok([*indices, &table[1..]].concat()),
