@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stratagem_models::click::ClickModel;
 use stratagem_models::features::Feature;
 use stratagem_models::registry::{ModelName, ModelRef, Registry, VersionInfo};
-use stratagem_models::runtime::{Device, Runtime};
+pub use stratagem_models::runtime::{Device, Runtime};
 
 pub use stratagem_models::error::{Error, Result};
 
