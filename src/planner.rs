@@ -147,7 +147,7 @@ impl ContextProvider for Names<'_> {
         let Some(function) = self.state.table_functions().get(self.function(name)) else {
             let known = self.state.table_functions().keys().map(String::as_str);
             let error = SqlError::new(SqlState::UndefinedFunction, format!("table function \"{name}\" does not exist"));
-            return Err(match stratagem_udfs::declaration::closest(name, known) {
+            return Err(match stratagem_udfs::spelling::closest(known, name) {
                 Some(known) => error.with_hint(format!("perhaps you meant \"{known}\"")),
                 None => error,
             }
@@ -231,7 +231,7 @@ pub(crate) fn no_such_table(state: &SessionState, name: &TableReference) -> SqlE
         && database.schema(schema).is_none()
     {
         let known: Vec<String> = database.schema_names();
-        return match stratagem_udfs::declaration::closest(schema, known.iter().map(String::as_str)) {
+        return match stratagem_udfs::spelling::closest(known.iter().map(String::as_str), schema) {
             Some(known) => error.with_hint(format!("there is no schema \"{schema}\"; perhaps you meant \"{known}\"")),
             None => error.with_hint(format!("there is no schema \"{schema}\"; \\dn lists the schemas")),
         };
@@ -243,7 +243,7 @@ pub(crate) fn no_such_table(state: &SessionState, name: &TableReference) -> SqlE
         .filter_map(|schema| database.schema(&schema).map(|tables| (schema, tables)))
         .flat_map(|(schema, tables)| tables.table_names().into_iter().map(move |table| (schema.clone(), table)))
         .collect();
-    match stratagem_udfs::declaration::closest(name.table(), tables.iter().map(|(_, table)| table.as_str())) {
+    match stratagem_udfs::spelling::closest(tables.iter().map(|(_, table)| table.as_str()), name.table()) {
         Some(close) => {
             let (schema, table) = tables.iter().find(|(_, table)| table == close).cloned().unwrap_or_default();
             error.with_hint(format!("perhaps you meant \"{schema}.{table}\""))

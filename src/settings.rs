@@ -90,7 +90,7 @@ pub(crate) struct Settings {
 fn find(name: &str) -> Result<&'static Setting, SqlError> {
     SETTINGS.iter().find(|s| s.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let error = SqlError::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""));
-        match stratagem_udfs::declaration::closest(name, SETTINGS.iter().map(|s| s.name)) {
+        match stratagem_udfs::spelling::closest(SETTINGS.iter().map(|s| s.name), name) {
             Some(known) => error.with_hint(format!("perhaps you meant \"{known}\"; SHOW ALL lists the settings")),
             None => error.with_hint("SHOW ALL lists the settings"),
         }

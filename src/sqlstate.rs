@@ -1,5 +1,7 @@
 //! The one table from what went wrong to what a PostgreSQL client is told: SQLSTATE, message, detail, hint and position.
 
+mod ours;
+
 use std::fmt;
 
 use datafusion::arrow::error::ArrowError;
@@ -22,6 +24,7 @@ pub(crate) enum SqlState {
     InvalidTextRepresentation,
     DatatypeMismatch,
     DataException,
+    NullValueNotAllowed,
     ActiveTransaction,
     NoActiveTransaction,
     InFailedTransaction,
@@ -40,6 +43,8 @@ pub(crate) enum SqlState {
     DuplicateStatement,
     DuplicateCursor,
     InvalidSchemaName,
+    InvalidName,
+    ReservedName,
     NameTooLong,
     WrongObjectType,
     GroupingError,
@@ -50,6 +55,7 @@ pub(crate) enum SqlState {
     LimitExceeded,
     ProgramLimitExceeded,
     ObjectInUse,
+    SerializationFailure,
     QueryCanceled,
     AdminShutdown,
     IoError,
@@ -75,6 +81,7 @@ impl SqlState {
             InvalidTextRepresentation => "22P02",
             DatatypeMismatch => "42804",
             DataException => "22000",
+            NullValueNotAllowed => "22004",
             ActiveTransaction => "25001",
             NoActiveTransaction => "25P01",
             InFailedTransaction => "25P02",
@@ -93,6 +100,8 @@ impl SqlState {
             DuplicateStatement => "42P05",
             DuplicateCursor => "42P03",
             InvalidSchemaName => "3F000",
+            InvalidName => "42602",
+            ReservedName => "42939",
             NameTooLong => "42622",
             WrongObjectType => "42809",
             GroupingError => "42803",
@@ -103,6 +112,7 @@ impl SqlState {
             LimitExceeded => "53400",
             ProgramLimitExceeded => "54000",
             ObjectInUse => "55006",
+            SerializationFailure => "40001",
             QueryCanceled => "57014",
             AdminShutdown => "57P01",
             IoError => "58030",
@@ -289,8 +299,8 @@ fn classify(error: &DataFusionError) -> SqlError {
 
 /// Errors of our own crates and of the libraries below them, found by their type.
 fn external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> SqlError {
-    if let Some(error) = error.downcast_ref::<SqlError>() {
-        return error.clone();
+    if let Some(error) = ours::find(error) {
+        return error;
     }
     if let Some(error) = error.downcast_ref::<DataFusionError>() {
         return classify(error);
@@ -395,7 +405,7 @@ fn schema(error: &SchemaError) -> SqlError {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let names: Vec<String> = valid_fields.iter().map(|c| c.name.clone()).collect();
             let error = SqlError::new(UndefinedColumn, format!("column \"{}\" does not exist", field.flat_name()));
-            let error = match stratagem_udfs::declaration::closest(&field.name, names.iter().map(String::as_str)) {
+            let error = match stratagem_udfs::spelling::closest(names.iter().map(String::as_str), &field.name) {
                 Some(name) => error.with_hint(format!("perhaps you meant the column \"{name}\"")),
                 None => error,
             };

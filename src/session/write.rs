@@ -16,7 +16,7 @@ use crate::names;
 use crate::planner;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::Name;
-use crate::store::{self, Existing};
+use crate::store::{self, IfExists};
 
 impl Session {
     pub(super) async fn create_table_as(
@@ -39,8 +39,8 @@ impl Session {
         let schema = renamed(plan.schema().as_arrow(), columns)?;
         let stream = with_schema(self.stream(&plan).await?, Arc::clone(&schema));
         let store = Arc::clone(&self.engine.store);
-        let rows = self.on_compute(async move { store.create_table(&name, schema, stream, Existing::Refuse).await }).await?;
-        Ok(done(&format!("SELECT {rows}")))
+        let rows = self.on_compute(async move { store.create_table(&name, &schema, stream, IfExists::Fail).await }).await?;
+        Ok(done(&format!("SELECT {}", rows.unwrap_or_default())))
     }
 
     pub(super) async fn create_table(&mut self, target: &Name, if_not_exists: bool, columns: &[ColumnDef]) -> Result<Outcome, SqlError> {
@@ -51,7 +51,7 @@ impl Session {
         let schema: SchemaRef = Arc::new(planner::table_schema(&self.state, columns)?);
         let stream = no_rows(Arc::clone(&schema))?;
         let store = Arc::clone(&self.engine.store);
-        self.on_compute(async move { store.create_table(&name, schema, stream, Existing::Refuse).await }).await?;
+        self.on_compute(async move { store.create_table(&name, &schema, stream, IfExists::Fail).await }).await?;
         Ok(done("CREATE TABLE"))
     }
 
@@ -73,8 +73,8 @@ impl Session {
         let statement = Statement::Query(Box::new(query.clone()));
         let schema = renamed(self.plan(statement, Vec::new()).await?.schema().as_arrow(), &[])?;
         let (store, text) = (Arc::clone(&self.engine.store), query.to_string());
-        let existing = if or_replace { Existing::Replace } else { Existing::Refuse };
-        self.on_compute(async move { store.create_view(&name, &text, schema, existing) }).await?;
+        let if_exists = if or_replace { IfExists::Replace } else { IfExists::Fail };
+        self.on_compute(async move { store.create_view(&name, &text, &schema, if_exists).await }).await?;
         Ok(done("CREATE VIEW"))
     }
 
@@ -87,7 +87,7 @@ impl Session {
                 Err(error) => return Err(error),
             };
             let store = Arc::clone(&self.engine.store);
-            let dropped = self.on_compute(async move { if view { store.drop_view(&name) } else { store.drop_table(&name) } }).await;
+            let dropped = self.on_compute(async move { if view { store.drop_view(&name).await } else { store.drop_table(&name).await } }).await;
             match dropped {
                 Err(error) if if_exists && error.state == SqlState::UndefinedTable => {}
                 other => other?,

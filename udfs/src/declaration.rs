@@ -347,13 +347,14 @@ pub(crate) fn sql_type(actual: &DataType) -> String {
 
 /// All functions, by name.
 pub fn functions() -> &'static [&'static Function] {
-    &[
+    static FUNCTIONS: &[&Function] = &[
         &crate::auc::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::ips::DECLARATION,
         &crate::logloss::DECLARATION,
         &crate::predict_ctr::DECLARATION,
-    ]
+    ];
+    FUNCTIONS
 }
 
 /// The function of this (lower-case) name.
@@ -361,9 +362,9 @@ pub fn function(name: &str) -> Option<&'static Function> {
     functions().iter().copied().find(|function| function.name == name)
 }
 
-/// The function whose name is closest to a misspelt one.
-pub fn closest(name: &str) -> Option<&'static str> {
-    crate::spelling::closest(functions().iter().map(|function| function.name), name)
+/// The candidate whose name is closest to a misspelt one, if one is close enough to be meant.
+pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    crate::spelling::closest(candidates, name)
 }
 
 /// A function as the catalog shows it (`pg_proc`, `\df`).
@@ -478,7 +479,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_function_is_recognised() {
-        assert_eq!(closest("predict_crt"), Some("predict_ctr"));
-        assert_eq!(closest("sum"), None);
+        let names = || functions().iter().map(|function| function.name);
+        assert_eq!(closest("predict_crt", names()), Some("predict_ctr"));
+        assert_eq!(closest("sum", names()), None);
     }
 }

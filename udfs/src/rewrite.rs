@@ -21,6 +21,8 @@ mod pass;
 mod row;
 mod scope;
 
+pub(crate) use arguments::positional;
+pub(crate) use pass::declared;
 use pass::{Pass, Stop};
 
 /// What the rewrite has to know of the session.

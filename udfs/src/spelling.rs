@@ -4,7 +4,7 @@ use datafusion::common::utils::datafusion_strsim::levenshtein;
 
 /// The candidate closest to `word` by edit distance, if it is close enough to be a slip of the finger: at most a third of the word, and
 /// two neighbouring letters swapped count as close.
-pub(crate) fn closest<'a>(candidates: impl IntoIterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+pub fn closest<'a>(candidates: impl IntoIterator<Item = &'a str>, word: &str) -> Option<&'a str> {
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(2);
     candidates

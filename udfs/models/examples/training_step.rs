@@ -27,12 +27,13 @@ const VOCABULARY: f32 = 100_000.0;
 fn main() -> Result<(), Box<dyn Error>> {
     let threads = argument("--threads")?.unwrap_or(2);
     let steps = argument("--steps")?.unwrap_or(24);
+    let batch = argument("--batch")?.unwrap_or(BATCH);
     let device: Device = std::env::var("DEVICE").unwrap_or_else(|_| "cpu".to_owned()).parse()?;
     let library = std::env::var("ORT_DYLIB_PATH").map_err(|_| "set ORT_DYLIB_PATH to the ONNX Runtime library")?;
     let runtime = Runtime::load(Path::new(&library), device)?;
     let options = TrainOptions {
         epochs: 2,
-        batch_size: Some(BATCH),
+        batch_size: Some(batch),
         table_rows: Some(1 << 20),
         cross_layers: 3,
         hidden: vec![256, 128, 64],

@@ -72,7 +72,8 @@ pub fn train(
 ) -> Result<Trained> {
     options.check()?;
     let prepared = Prepared::new(examples, options, &mut random(options.seed, Stream::Split))?;
-    let options = options.filled(prepared.training.len(), prepared.table_rows);
+    let positive_share = prepared.positives as f64 / examples.batch.rows as f64;
+    let options = options.filled(prepared.training.len(), positive_share, prepared.table_rows);
     let net = model::net(&prepared.layout, &options);
     let outcome = Trainer::new(runtime, &prepared, &options, net.clone())?.run(on_epoch, stop)?;
     Ok(Trained {

@@ -7,7 +7,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error with the object it is about. The message says what is wrong; [`Error::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// No model has this name.
     #[error("model \"{name}\" does not exist")]

@@ -55,6 +55,7 @@ impl AdamW {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Fixture;
 
     #[test]
     fn the_first_step_moves_every_weight_by_the_learning_rate_after_the_decay() {
@@ -65,6 +66,20 @@ mod tests {
         // w (1 - 0.1 * 0.5) - 0.1 sign(g): the corrected moments of one gradient are g and g squared.
         for (weight, expected) in weights.iter().zip([0.85, -1.8, -0.1]) {
             assert!((weight - expected).abs() < 1e-5, "{weight} {expected}");
+        }
+    }
+
+    #[test]
+    fn ten_steps_equal_pytorch() {
+        let fixture = Fixture::load();
+        let mut adam = AdamW::new(fixture.learning_rate, fixture.weight_decay, [fixture.start.len()]);
+        let mut weights = fixture.start;
+        for gradient in &fixture.gradients {
+            adam.begin();
+            adam.update(0, &mut weights, gradient, true);
+        }
+        for (ours, theirs) in weights.iter().zip(fixture.adamw) {
+            assert!((ours - theirs).abs() < 2e-6, "{ours} {theirs}");
         }
     }
 

@@ -96,6 +96,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::testing::Fixture;
 
     fn table() -> Table {
         Table::new(6, 2, 0.1, &mut ChaCha8Rng::seed_from_u64(1))
@@ -126,6 +127,19 @@ mod tests {
         }
         assert_eq!(table.values()[..4], before[..4]);
         assert_eq!(table.values()[6..], before[6..]);
+    }
+
+    #[test]
+    fn ten_steps_equal_pytorch() {
+        let fixture = Fixture::load();
+        let (rows, dim) = (fixture.rows, fixture.dim);
+        let mut table = Table { values: fixture.start, ..Table::new(rows, dim, 0.0, &mut ChaCha8Rng::seed_from_u64(1)) };
+        for gradient in &fixture.gradients {
+            table.update(&(0..rows as u32).collect::<Vec<_>>(), gradient, fixture.learning_rate);
+        }
+        for (ours, theirs) in table.values().iter().zip(fixture.row_adagrad) {
+            assert!((ours - theirs).abs() < 2e-6, "{ours} {theirs}");
+        }
     }
 
     #[test]

@@ -39,3 +39,22 @@ pub(crate) fn run(runtime: &Runtime, graph: &Graph, feeds: &[(&str, Feed)]) -> V
     let outputs = session.run(inputs).expect("the graph runs");
     outputs.values().map(|value| value.try_extract_tensor::<f32>().unwrap().1.to_vec()).collect()
 }
+
+/// Ten steps of PyTorch's optimizers: `tests/fixtures/optimizers.py`.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Fixture {
+    pub(crate) rows: usize,
+    pub(crate) dim: usize,
+    pub(crate) learning_rate: f32,
+    pub(crate) weight_decay: f32,
+    pub(crate) start: Vec<f32>,
+    pub(crate) gradients: Vec<Vec<f32>>,
+    pub(crate) adamw: Vec<f32>,
+    pub(crate) row_adagrad: Vec<f32>,
+}
+
+impl Fixture {
+    pub(crate) fn load() -> Self {
+        serde_json::from_str(include_str!("../tests/fixtures/optimizers.json")).expect("the fixture is whole")
+    }
+}

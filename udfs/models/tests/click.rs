@@ -1,5 +1,6 @@
 //! Click models from rows to saved probabilities, through the public interface.
 
+#[path = "support/support.rs"]
 mod support;
 
 use std::ops::ControlFlow;

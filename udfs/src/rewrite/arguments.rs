@@ -1,6 +1,6 @@
 //! Binds the arguments of a call to the parameters of its declaration.
 
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Ident, Query, SetExpr, Statement, Value};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Ident, SetExpr, Statement, Value};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -45,7 +45,7 @@ pub(super) fn bind(function: &'static Function, arguments: Vec<FunctionArg>) -> 
                     Some("put positional arguments first, or name it".to_owned()),
                 ));
             }
-            FunctionArg::Unnamed(value) => positional(function, &mut bound, &mut position, value)?,
+            FunctionArg::Unnamed(value) => by_position(function, &mut bound, &mut position, value)?,
             FunctionArg::Named { name, arg, .. } => {
                 named_before = true;
                 named(function, &mut bound, name, arg)?;
@@ -62,7 +62,7 @@ pub(super) fn bind(function: &'static Function, arguments: Vec<FunctionArg>) -> 
     Ok(bound)
 }
 
-fn positional(function: &'static Function, bound: &mut Bound, position: &mut usize, value: FunctionArgExpr) -> Result<()> {
+fn by_position(function: &'static Function, bound: &mut Bound, position: &mut usize, value: FunctionArgExpr) -> Result<()> {
     let Some(parameter) = function.parameters.get(*position) else {
         let count = function.parameters.len();
         return Err(Error::call(function, format!("{} takes at most {count} arguments", function.name), None));
@@ -120,6 +120,11 @@ fn expression(function: &Function, name: &str, value: FunctionArgExpr) -> Result
         FunctionArgExpr::Expr(value) => Ok(value),
         other => Err(Error::call(function, format!("argument \"{name}\" of {} cannot be {other}", function.name), None)),
     }
+}
+
+/// The positional arguments of a function without a row parameter, as the engine plans them.
+pub(crate) fn positional(function: &'static Function, arguments: Vec<FunctionArg>) -> Result<Vec<FunctionArg>> {
+    positions(function, bind(function, arguments)?, None)
 }
 
 /// The positional arguments of the engine's call: `row` stands for the row parameter, defaults for what was left out.
@@ -185,7 +190,7 @@ fn reads_only(body: &SetExpr) -> bool {
     match body {
         SetExpr::Select(select) => select.into.is_none(),
         SetExpr::Values(_) | SetExpr::Table(_) => true,
-        SetExpr::Query(Query { body, .. }) => reads_only(body),
+        SetExpr::Query(query) => reads_only(&query.body),
         SetExpr::SetOperation { left, right, .. } => reads_only(left) && reads_only(right),
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => false,
     }

@@ -3,9 +3,10 @@
 use std::mem;
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr, Statement,
-    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut, With,
+    Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr, Statement,
+    TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
 };
 
 use super::arguments::{self, normal};
@@ -68,7 +69,7 @@ impl<'a> Pass<'a> {
     }
 
     fn visit_with(&mut self, with: Option<With>) -> ControlFlow<Stop> {
-        let empty = With { with_token: Default::default(), recursive: false, cte_tables: vec![] };
+        let empty = With { with_token: AttachedToken::empty(), recursive: false, cte_tables: vec![] };
         let Some(mut with) = with else {
             self.scopes.0.push(Level::With(empty));
             return ControlFlow::Continue(());
@@ -89,7 +90,7 @@ impl<'a> Pass<'a> {
         ControlFlow::Continue(())
     }
 
-    fn visible(&mut self, expression: datafusion::sql::sqlparser::ast::Cte) {
+    fn visible(&mut self, expression: Cte) {
         match self.scopes.0.last_mut() {
             Some(Level::With(with)) => with.cte_tables.push(expression),
             _ => unreachable!("the WITH level was pushed before its expressions"),
@@ -161,7 +162,7 @@ fn proceed<T>(result: Result<T, Stop>) -> ControlFlow<Stop, T> {
 }
 
 /// The declaration of a called function, if it is one of ours.
-fn declared(name: &ObjectName) -> Option<&'static Function> {
+pub(crate) fn declared(name: &ObjectName) -> Option<&'static Function> {
     let parts: Option<Vec<_>> = name.0.iter().map(|part| part.as_ident().map(normal)).collect();
     declaration::function(&parts?.join("."))
 }

@@ -81,7 +81,7 @@ impl Default for TrainOptions {
             hidden: vec![64, 32],
             table_rows: None,
             learning_rate: 1e-3,
-            table_learning_rate: 0.02,
+            table_learning_rate: 0.01,
             weight_decay: 0.01,
             dropout: 0.0,
             validation: 0.1,
@@ -93,10 +93,13 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// The options with every choice made that was left open, for this number of training rows.
-    pub(crate) fn filled(&self, rows: usize, table_rows: usize) -> Self {
+    /// The options with every choice made that was left open, for a share of positive training rows.
+    pub(crate) fn filled(&self, rows: usize, positive_share: f64, table_rows: usize) -> Self {
+        // Steps enough for an epoch to move, and a click or two in every step, so that rare clicks do not pull it to and fro.
         const STEPS: usize = 64;
-        let batch_size = self.batch_size.unwrap_or_else(|| (rows / STEPS).next_power_of_two().clamp(128, 4096));
+        const POSITIVES: f64 = 1.5;
+        let wanted = (rows / STEPS).max((POSITIVES / positive_share) as usize);
+        let batch_size = self.batch_size.unwrap_or_else(|| wanted.next_power_of_two().clamp(128, 4096));
         let threads = match self.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,

@@ -1,5 +1,7 @@
 //! What the tests of several files need.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 pub(crate) mod library;
 
 use std::ops::ControlFlow;
