@@ -1,4 +1,26 @@
-//! Stratagem: placeholder
+//! Stratagem: a query server that speaks the PostgreSQL wire protocol, in which marketing models are SQL functions.
+//!
+//! This crate knows sockets, sessions, SQL statements and policy. The SQL functions live in `stratagem_udfs`, the models behind them in
+//! `stratagem_models`; arrows point one way.
 
+pub mod assets;
 pub mod bandit;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod doctor;
 pub mod sample;
+pub mod server;
+pub mod store;
+
+mod cancel;
+mod connection;
+mod encode;
+mod names;
+mod planner;
+mod protocol;
+mod session;
+mod settings;
+mod sqlstate;
+mod statement;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `stratagem` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stratagem::cli::main()
+}

@@ -1,1 +1,55 @@
-//! udfs
+//! The SQL functions of Stratagem.
+//!
+//! Each function is declared once, in the file of its name; [`declaration`] describes what is derived from that. [`register_all`] adds the
+//! functions to a session of the engine, [`rewrite::rewrite`] turns calls as users write them into calls as the engine plans them.
+//! This crate knows Arrow and SQL functions. It knows no server.
+
+use std::sync::Arc;
+
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::planner::RelationPlanner;
+
+pub mod auc;
+pub mod catalog;
+pub mod declaration;
+pub mod error;
+mod features;
+pub mod finetune;
+pub mod ips;
+pub mod logloss;
+mod metric;
+pub mod models;
+pub mod notice;
+mod pin;
+pub mod predict_ctr;
+pub mod reference;
+mod relation;
+pub mod rewrite;
+pub mod spelling;
+
+pub use relation::writes;
+
+use metric::MetricAggregate;
+use models::Models;
+use relation::{Relations, WholeRelations};
+
+/// Adds all functions over these models to a session: the functions themselves, the planner of those that return rows, the rules that settle
+/// model versions, and the query planner that runs them. The builder's own functions, planners and rules stay; its query planner is replaced.
+pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> SessionStateBuilder {
+    let relations = Relations::new(Arc::clone(&models), vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _]);
+    builder.scalar_functions().get_or_insert_default().push(Arc::new(predict_ctr::PredictCtr::function(Arc::clone(&models))));
+    builder.aggregate_functions().get_or_insert_default().extend([
+        Arc::new(MetricAggregate::<auc::Auc>::function()),
+        Arc::new(MetricAggregate::<logloss::LogLoss>::function()),
+        Arc::new(MetricAggregate::<ips::Ips>::function()),
+    ]);
+    let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());
+    builder.relation_planners().get_or_insert_default().insert(0, planner);
+    builder
+        .with_analyzer_rule(Arc::new(pin::PinModels(models)))
+        .with_analyzer_rule(Arc::new(WholeRelations))
+        .with_query_planner(Arc::new(relations))
+}
+
+#[cfg(test)]
+mod tests;

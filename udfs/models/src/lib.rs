@@ -1,1 +1,22 @@
-//! models
+//! The models behind Stratagem's SQL functions: graphs, gradients, training and the registry, on ONNX Runtime.
+//!
+//! This crate knows tensors and files. It knows neither SQL nor Arrow.
+
+pub mod autodiff;
+pub mod click;
+mod dcnv2;
+mod durable;
+pub mod error;
+pub mod features;
+pub mod graph;
+mod metrics;
+pub mod onnx;
+pub mod optimizer;
+pub mod registry;
+pub mod runtime;
+pub mod table;
+
+pub use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Runs benchmarks side by side with their peers and keeps the results.
+
+    run.py [NAME...]        every benches/*.json, or the named ones
+
+A benchmark is a JSON file with two sides, `stratagem` and `peer`, each a command whose last line of output is a JSON object with
+the field that `value` names. The sides run in alternation on the same machine, medians are compared, the ratio comes first
+(above 1: Stratagem is faster), and a dated line with the hardware is added to benches/results/NAME.csv. In commands {stratagem},
+{examples}, {python}, {cores} stand for the built program, the built examples, the peer's Python and the number of cores.
+Only the standard library; what a peer needs goes into an environment of its own below the cache folder.
+"""
+
+import csv
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BENCHES = REPOSITORY / "benches"
+COLUMNS = ["date", "ratio", "stratagem", "peer", "unit", "stratagem_range", "peer_range", "rounds", "peer_name", "commit", "cpu", "cores", "system"]
+
+
+class Problem(Exception):
+    """Why a benchmark has no result, as one sentence."""
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def cache_root():
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stratagem"
+    return Path(os.environ.get("STRATAGEM_CACHE") or default)
+
+
+def values():
+    cache = cache_root()
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "target")
+    built = target / "debug"
+    return {"stratagem": str(built / "stratagem"), "examples": str(built / "examples"), "python": sys.executable, "cores": str(os.cpu_count())}
+
+
+def with_runtime():
+    """The environment with the installed ONNX Runtime in ORT_DYLIB_PATH, for commands that do not look for it themselves."""
+    if os.environ.get("ORT_DYLIB_PATH"):
+        return dict(os.environ)
+    libraries = sorted((cache_root() / "assets" / "onnxruntime" / "lib").glob("libonnxruntime.*"))
+    if not libraries:
+        raise Problem(f"{cache_root() / 'assets' / 'onnxruntime'} is missing, repair it with `make setup`")
+    return dict(os.environ, ORT_DYLIB_PATH=str(libraries[0]))
+
+
+def fill(command, known):
+    return [part.format(**known) for part in command]
+
+
+def environment_for(requirements):
+    """The interpreter of an environment with these requirements, made once and again when their list changes."""
+    content = (BENCHES / requirements).read_bytes()
+    folder = cache_root() / "bench" / hashlib.sha256(content).hexdigest()[:12]
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
+    if not ready.exists():
+        say(f"bench: installing {requirements} into {folder}, once")
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        command = [str(python), "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "-r", str(BENCHES / requirements)]
+        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+            raise Problem(f"pip could not install benches/{requirements} (its reason is above)")
+        ready.touch()
+    return str(python)
+
+
+def measure(command, field):
+    """The number in this field of the JSON object on the last line."""
+    done = subprocess.run(command, cwd=REPOSITORY, env=with_runtime(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise Problem(f"`{' '.join(command)}` ended with status {done.returncode}")
+    lines = done.stdout.strip().splitlines()
+    try:
+        return float(json.loads(lines[-1])[field])
+    except (IndexError, ValueError, KeyError, TypeError):
+        raise Problem(f"`{' '.join(command)}` did not end with a JSON object that has the number {field}") from None
+
+
+def compare(bench):
+    """Both sides in alternation: which one comes first changes every round, so that neither has the warmer machine."""
+    known = values()
+    if "requirements" in bench:
+        known["python"] = environment_for(bench["requirements"])
+    for command in bench.get("prepare", []):
+        filled = fill(command, known)
+        if subprocess.run(filled, cwd=REPOSITORY, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+            raise Problem(f"`{' '.join(filled)}` failed (its reason is above)")
+    found = {"stratagem": [], "peer": []}
+    for round_number in range(bench["rounds"]):
+        order = ("stratagem", "peer") if round_number % 2 == 0 else ("peer", "stratagem")
+        for side in order:
+            value = measure(fill(bench[side], known), bench["value"])
+            found[side].append(value)
+            say(f"bench: round {round_number + 1} of {bench['rounds']}, {side}: {number(value)} {bench['unit']}")
+    return found["stratagem"], found["peer"]
+
+
+def ratio_of(ours, peers, better):
+    """How many times as fast Stratagem is, by the medians."""
+    ours, peers = statistics.median(ours), statistics.median(peers)
+    return ours / peers if better == "higher" else peers / ours
+
+
+def number(value):
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def spread(found):
+    return f"{number(min(found))}..{number(max(found))}"
+
+
+def cpu_name():
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def commit():
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
+
+    changed = "+changes" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benches/results") else ""
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
+
+
+def keep(name, row):
+    path = BENCHES / "results" / f"{name}.csv"
+    path.parent.mkdir(exist_ok=True)
+    new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def run(path):
+    bench = json.loads(path.read_text(encoding="utf-8"))
+    say(f"bench: {path.stem}: {bench['promise']}")
+    ours, peers = compare(bench)
+    unit = bench["unit"]
+    ratio = ratio_of(ours, peers, bench["better"])
+    row = {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
+        "ratio": f"{ratio:.2f}",
+        "stratagem": number(statistics.median(ours)),
+        "peer": number(statistics.median(peers)),
+        "unit": unit,
+        "stratagem_range": spread(ours),
+        "peer_range": spread(peers),
+        "rounds": bench["rounds"],
+        "peer_name": bench["peer_name"],
+        "commit": commit(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    keep(path.stem, row)
+    return f"{row['ratio']:>7}  {path.stem}: stratagem {row['stratagem']} {unit}, {bench['peer_name']} {row['peer']} {unit}"
+
+
+def main():
+    names = sys.argv[1:]
+    paths = [BENCHES / f"{name}.json" for name in names] if names else sorted(BENCHES.glob("*.json"))
+    lines, problems = [], []
+    for path in paths:
+        try:
+            lines.append(run(path))
+        except FileNotFoundError as error:
+            problems.append(f"bench: {path.stem}: {error.filename} is missing")
+        except Problem as problem:
+            problems.append(f"bench: {path.stem}: {problem}")
+    if lines:
+        say("\n  ratio  (above 1: Stratagem is faster; medians; lines with the hardware are in benches/results/)")
+        say("\n".join(lines))
+    for problem in problems:
+        say(problem)
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()

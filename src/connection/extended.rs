@@ -1,0 +1,224 @@
+//! The extended query protocol: parse, bind, describe, execute, each with its own message.
+
+use std::sync::Arc;
+
+use pgwire::api::portal::Format;
+use pgwire::messages::data::{NoData, ParameterDescription};
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, PortalSuspended, TARGET_TYPE_BYTE_PORTAL,
+    TARGET_TYPE_BYTE_STATEMENT,
+};
+use pgwire::messages::response::EmptyQueryResponse;
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+
+use super::{Connection, Cursor, MOST_KEPT, Portal, PortalState, no_such_statement};
+use crate::cancel::Guard;
+use crate::encode::Columns;
+use crate::session::{Outcome, Transaction, wire_type};
+use crate::sqlstate::{SqlError, SqlState};
+use crate::statement;
+
+impl Connection {
+    /// Handles one message. After an error all are skipped until Sync, as the protocol wants it.
+    pub(super) async fn extended(&mut self, message: PgWireFrontendMessage) -> Result<(), SqlError> {
+        use PgWireFrontendMessage as M;
+        if let M::Sync(_) = message {
+            return self.sync();
+        }
+        if self.skipping {
+            return Ok(());
+        }
+        let guard = self.guard();
+        let mut text = String::new();
+        let result = match message {
+            M::Parse(parse) => {
+                text.clone_from(&parse.query);
+                self.parse(&guard, parse).await
+            }
+            M::Bind(bind) => self.bind(&bind),
+            M::Describe(describe) => self.describe(&describe),
+            M::Execute(execute) => {
+                text = self.portals.get(name(&execute.name)).map(|p| p.statement.text.clone()).unwrap_or_default();
+                self.execute(&guard, execute).await
+            }
+            M::Close(close) => self.close_one(&close),
+            M::Flush(_) => guard.run(self.out.flush()).await,
+            // left over from a COPY that failed
+            M::CopyData(_) | M::CopyDone(_) | M::CopyFail(_) => Ok(()),
+            other => Err(SqlError::fatal(SqlState::ProtocolViolation, format!("unexpected message {}", kind(&other)))),
+        };
+        if let Err(error) = result {
+            self.skipping = true;
+            self.report(error, &text)?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SqlError> {
+        self.skipping = false;
+        if let Transaction::Idle = self.session.transaction {
+            // outside a block, Sync ends the transaction and with it the portals
+            self.portals.clear();
+        }
+        self.put_notices()?;
+        self.ready()
+    }
+
+    async fn parse(&mut self, guard: &Guard, parse: Parse) -> Result<(), SqlError> {
+        let name = parse.name.unwrap_or_default();
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            return Err(SqlError::new(SqlState::DuplicateStatement, format!("prepared statement \"{name}\" already exists")));
+        }
+        self.room(self.statements.len(), "prepared statements")?;
+        let mut commands = statement::parse(&parse.query)?;
+        if commands.len() > 1 {
+            return Err(SqlError::new(SqlState::SyntaxError, "cannot insert multiple commands into a prepared statement"));
+        }
+        let command = commands.pop();
+        let ends = command.as_ref().is_some_and(statement::Command::ends_transaction);
+        if matches!(self.session.transaction, Transaction::Failed(_)) && !ends {
+            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(SqlError::new(SqlState::InFailedTransaction, message));
+        }
+        let told: Vec<_> = parse.type_oids.iter().map(|oid| wire_type(*oid)).collect();
+        let prepared = guard.run(self.session.prepare(command, parse.query, &told)).await?;
+        self.statements.insert(name, Arc::new(prepared));
+        self.out.put(&PgWireBackendMessage::ParseComplete(ParseComplete::new()))
+    }
+
+    fn bind(&mut self, bind: &Bind) -> Result<(), SqlError> {
+        let statement = self.statement(name(&bind.statement_name))?;
+        let portal = name(&bind.portal_name).to_owned();
+        if !portal.is_empty() && self.portals.contains_key(&portal) {
+            return Err(SqlError::new(SqlState::DuplicateCursor, format!("cursor \"{portal}\" already exists")));
+        }
+        self.room(self.portals.len(), "portals")?;
+        let values = statement.parameters.values(bind)?;
+        let format = match bind.result_column_format_codes.as_slice() {
+            [] => Format::UnifiedText,
+            [code] => if *code == 0 { Format::UnifiedText } else { Format::UnifiedBinary },
+            codes => {
+                let columns = statement.columns.as_ref().map_or(0, |c| c.fields().len());
+                if codes.len() != columns {
+                    let message = format!("bind message has {} result formats but query has {columns} columns", codes.len());
+                    return Err(SqlError::new(SqlState::ProtocolViolation, message));
+                }
+                Format::Individual(codes.to_vec())
+            }
+        };
+        self.portals.insert(portal, Portal { statement, values, format, state: PortalState::Bound });
+        self.out.put(&PgWireBackendMessage::BindComplete(BindComplete::new()))
+    }
+
+    fn describe(&mut self, describe: &Describe) -> Result<(), SqlError> {
+        let target = name(&describe.name);
+        let (columns, format) = match describe.target_type {
+            TARGET_TYPE_BYTE_STATEMENT => {
+                let statement = self.statement(target)?;
+                let oids = statement.parameters.oids();
+                self.out.put(&PgWireBackendMessage::ParameterDescription(ParameterDescription::new(oids)))?;
+                (statement.columns.clone(), Format::UnifiedText)
+            }
+            TARGET_TYPE_BYTE_PORTAL => {
+                let portal = self.portals.get(target).ok_or_else(|| no_such_portal(target))?;
+                (portal.statement.columns.clone(), portal.format.clone())
+            }
+            other => return Err(SqlError::new(SqlState::ProtocolViolation, format!("invalid DESCRIBE message subtype {other}"))),
+        };
+        match columns {
+            Some(schema) => {
+                let columns = Columns::new(&schema, &format, self.session.settings.time_zone())?;
+                self.out.put(&columns.description())
+            }
+            None => self.out.put(&PgWireBackendMessage::NoData(NoData::new())),
+        }
+    }
+
+    async fn execute(&mut self, guard: &Guard, execute: Execute) -> Result<(), SqlError> {
+        let target = name(&execute.name).to_owned();
+        let mut portal = self.portals.remove(&target).ok_or_else(|| no_such_portal(&target))?;
+        let most = u64::try_from(execute.max_rows).unwrap_or(0);
+        let result = self.advance(guard, &mut portal, most).await;
+        let ended = portal.statement.command.as_ref().is_some_and(statement::Command::ends_transaction);
+        if result.is_ok() && !ended {
+            self.portals.insert(target, portal);
+        }
+        result
+    }
+
+    /// Starts the portal or goes on with it.
+    async fn advance(&mut self, guard: &Guard, portal: &mut Portal, most: u64) -> Result<(), SqlError> {
+        let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Done) {
+            PortalState::Open(cursor) => cursor,
+            PortalState::Bound => match self.run(guard, &portal.statement, portal.values.take()).await? {
+                None => return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),
+                Some(Outcome::Done { tag, reports }) => {
+                    self.put_notices()?;
+                    return self.complete(tag, reports);
+                }
+                Some(Outcome::Rows { schema, rows, tag, counted }) => {
+                    if let Some(told) = &portal.statement.columns
+                        && !same_columns(told, &schema)
+                    {
+                        return Err(SqlError::new(SqlState::FeatureNotSupported, "cached plan must not change result type")
+                            .with_hint("a table or model has changed since the statement was prepared; prepare it again"));
+                    }
+                    let columns = Columns::new(&schema, &portal.format, self.session.settings.time_zone())?;
+                    Box::new(Cursor { rows, columns, tag, counted, batch: None })
+                }
+            },
+            PortalState::Done => return self.complete("SELECT 0".to_owned(), Vec::new()),
+        };
+        let sent = self.send_rows(guard, &mut cursor, most).await?;
+        if sent.finished {
+            return self.complete(cursor.tag(sent.rows), Vec::new());
+        }
+        portal.state = PortalState::Open(cursor);
+        self.out.put(&PgWireBackendMessage::PortalSuspended(PortalSuspended::new()))
+    }
+
+    fn close_one(&mut self, close: &Close) -> Result<(), SqlError> {
+        let target = name(&close.name);
+        match close.target_type {
+            TARGET_TYPE_BYTE_STATEMENT => drop(self.statements.remove(target)),
+            TARGET_TYPE_BYTE_PORTAL => drop(self.portals.remove(target)),
+            other => return Err(SqlError::new(SqlState::ProtocolViolation, format!("invalid CLOSE message subtype {other}"))),
+        }
+        self.out.put(&PgWireBackendMessage::CloseComplete(CloseComplete::new()))
+    }
+
+    fn statement(&self, name: &str) -> Result<Arc<crate::session::Prepared>, SqlError> {
+        self.statements.get(name).cloned().ok_or_else(|| no_such_statement(name))
+    }
+
+    fn room(&self, kept: usize, what: &str) -> Result<(), SqlError> {
+        if kept < MOST_KEPT {
+            return Ok(());
+        }
+        Err(SqlError::new(SqlState::LimitExceeded, format!("a connection may keep at most {MOST_KEPT} {what}")).with_hint("close those that are no longer used"))
+    }
+}
+
+fn name(name: &Option<String>) -> &str {
+    name.as_deref().unwrap_or_default()
+}
+
+fn no_such_portal(name: &str) -> SqlError {
+    SqlError::new(SqlState::InvalidCursorName, format!("portal \"{name}\" does not exist"))
+}
+
+/// Whether rows of one schema may be sent to a client that was told the other.
+fn same_columns(told: &datafusion::arrow::datatypes::Schema, now: &datafusion::arrow::datatypes::Schema) -> bool {
+    let wire = |s: &datafusion::arrow::datatypes::Schema| -> Vec<_> {
+        s.fields().iter().map(|f| arrow_pg::datatypes::into_pg_type(f.data_type()).map(|t| t.oid()).unwrap_or_default()).collect()
+    };
+    wire(told) == wire(now)
+}
+
+fn kind(message: &PgWireFrontendMessage) -> &'static str {
+    match message {
+        PgWireFrontendMessage::PasswordMessageFamily(_) => "Password",
+        PgWireFrontendMessage::Startup(_) | PgWireFrontendMessage::CancelRequest(_) | PgWireFrontendMessage::SslNegotiation(_) => "Startup",
+        _ => "in the extended protocol",
+    }
+}

@@ -1,0 +1,57 @@
+//! The simple query protocol: a string of statements in, their answers out.
+
+use pgwire::api::portal::Format;
+use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::response::EmptyQueryResponse;
+
+use super::{Connection, Cursor};
+use crate::cancel::Guard;
+use crate::encode::Columns;
+use crate::session::{Outcome, Prepared};
+use crate::sqlstate::SqlError;
+use crate::statement::{self, Command};
+
+impl Connection {
+    /// Runs the statements of one Query message, one after the other, up to the first that fails.
+    pub(super) async fn simple(&mut self, text: &str) -> Result<(), SqlError> {
+        // the unnamed statement and portal do not outlive a simple query
+        self.statements.remove("");
+        self.portals.remove("");
+        let guard = self.guard();
+        if let Err(error) = self.statements_of(&guard, text).await {
+            self.report(error, text)?;
+        }
+        drop(guard);
+        self.put_notices()?;
+        self.ready()
+    }
+
+    async fn statements_of(&mut self, guard: &Guard, text: &str) -> Result<(), SqlError> {
+        let commands = statement::parse(text)?;
+        if commands.is_empty() {
+            return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
+        }
+        for command in commands {
+            self.one(guard, command).await?;
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self, guard: &Guard, command: Command) -> Result<(), SqlError> {
+        let prepared = Prepared { command: Some(command), text: String::new(), parameters: Default::default(), columns: None };
+        match self.run(guard, &prepared, None).await? {
+            None => Ok(()),
+            Some(Outcome::Done { tag, reports }) => {
+                self.put_notices()?;
+                self.complete(tag, reports)
+            }
+            Some(Outcome::Rows { schema, rows, tag, counted }) => {
+                let columns = Columns::new(&schema, &Format::UnifiedText, self.session.settings.time_zone())?;
+                self.out.put(&columns.description())?;
+                let mut cursor = Cursor { rows, columns, tag, counted, batch: None };
+                let sent = self.send_rows(guard, &mut cursor, 0).await?;
+                self.complete(cursor.tag(sent.rows), Vec::new())
+            }
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! One client's session: its settings, its transaction, and how its commands are planned and run.
+
+pub(crate) mod functions;
+mod parameters;
+mod write;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::common::{ParamValues, Result as DfResult};
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::sql::sqlparser::ast::{Query, Statement};
+use futures::StreamExt;
+use stratagem_udfs::notice::{Notice, Notices};
+use tokio::sync::mpsc;
+
+use crate::planner;
+use crate::server::Engine;
+use crate::settings::Settings;
+use crate::sqlstate::{SqlError, SqlState, Severity, internal};
+use crate::statement::Command;
+
+pub(crate) use parameters::{Parameters, wire_type};
+
+/// Batches made ahead of the client.
+const BATCHES_AHEAD: usize = 2;
+
+/// Where the session stands between BEGIN and COMMIT.
+#[derive(Debug)]
+pub(crate) enum Transaction {
+    /// No block: each statement stands alone.
+    Idle,
+    /// In a block.
+    Open(Block),
+    /// A statement of the block failed; only its end is accepted.
+    Failed(Block),
+}
+
+/// What a transaction block keeps.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// The settings that ROLLBACK restores.
+    before: Settings,
+    /// The settings that COMMIT keeps: without what SET LOCAL changed.
+    keep: Settings,
+    started: DateTime<Utc>,
+}
+
+/// A statement with what the client must know before it runs.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) command: Option<Command>,
+    pub(crate) text: String,
+    pub(crate) parameters: Parameters,
+    /// The columns of its rows; none when it answers no rows.
+    pub(crate) columns: Option<SchemaRef>,
+}
+
+/// What running a command gave.
+pub(crate) enum Outcome {
+    /// Rows that are still being made.
+    Rows { schema: SchemaRef, rows: Rows, tag: &'static str, counted: bool },
+    /// Nothing but its tag, and settings the client must be told.
+    Done { tag: String, reports: Vec<(&'static str, String)> },
+}
+
+/// Rows made by a task of the compute runtime; dropping this stops the task.
+pub(crate) struct Rows {
+    batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    task: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+impl Rows {
+    /// The next batch, if it is already there.
+    pub(crate) fn ready(&mut self) -> Option<Result<RecordBatch, SqlError>> {
+        self.batches.try_recv().ok()
+    }
+
+    /// The next batch; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        match self.batches.recv().await {
+            Some(batch) => batch.map(Some),
+            None => match (&mut self.task).await {
+                Err(error) if error.is_panic() => Err(internal(&crate::cancel::panic_text(error.into_panic().as_ref()))),
+                _ => Ok(None),
+            },
+        }
+    }
+}
+
+/// One client's session.
+pub(crate) struct Session {
+    engine: Arc<Engine>,
+    state: SessionState,
+    pub(crate) settings: Settings,
+    pub(crate) transaction: Transaction,
+    /// Notices of the session itself that the client has not seen.
+    pub(crate) told: Vec<SqlError>,
+}
+
+impl Session {
+    /// A session of its own state over the engine's shared tables, functions and memory. Notices of functions come out of the receiver.
+    pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
+        let (sender, notices) = Notices::channel();
+        let config = engine.base.config().clone().with_extension(Arc::new(sender));
+        let mut state = SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
+        functions::register(&mut state, pid, user);
+        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, told: Vec::new() };
+        session.apply_settings();
+        (session, notices)
+    }
+
+    /// Makes the engine follow the settings it knows of.
+    fn apply_settings(&mut self) {
+        let options = self.state.config_mut().options_mut();
+        options.execution.time_zone = Some(self.settings.time_zone().to_owned());
+        if let Ok(size) = ConfigNonZeroUsize::try_new(self.settings.batch_size()) {
+            options.execution.batch_size = size;
+        }
+        options.execution.target_partitions = self.settings.target_partitions().unwrap_or(self.engine.partitions);
+        functions::follow(&mut self.state, &self.settings);
+    }
+
+    /// Plans a command as far as a client may ask before it runs: parameter types and result columns.
+    pub(crate) async fn prepare(&mut self, command: Option<Command>, text: String, told: &[Option<DataType>]) -> Result<Prepared, SqlError> {
+        let none = Prepared { command: None, text: String::new(), parameters: Parameters::default(), columns: None };
+        let Some(command) = command else { return Ok(Prepared { text, ..none }) };
+        let (parameters, columns) = match &command {
+            Command::Query(statement) | Command::Explain(statement) | Command::Insert { statement, .. } => {
+                let plan = self.plan(statement.clone(), parameters::fields(told)).await?;
+                let parameters = Parameters::of(&plan, told)?;
+                let columns = (!matches!(command, Command::Insert { .. })).then(|| Arc::new(plan.schema().as_arrow().clone()));
+                (parameters, columns)
+            }
+            Command::CreateTableAs { query, .. } => {
+                let plan = self.plan(Statement::Query(query.clone()), parameters::fields(told)).await?;
+                (Parameters::of(&plan, told)?, None)
+            }
+            Command::Show(name) => (Parameters::default(), Some(self.show(name.as_deref())?.schema())),
+            _ => (Parameters::default(), None),
+        };
+        Ok(Prepared { command: Some(command), text, parameters, columns })
+    }
+
+    /// Runs a command. Rows are made while the client takes them.
+    pub(crate) async fn run(&mut self, command: &Command, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
+        if let Transaction::Failed(_) = self.transaction
+            && !command.ends_transaction()
+        {
+            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(SqlError::new(SqlState::InFailedTransaction, message));
+        }
+        if command.writes() && matches!(self.transaction, Transaction::Open(_)) {
+            return Err(not_in_a_block(command.words()));
+        }
+        match command {
+            Command::Query(statement) => self.query(statement, values, "SELECT", true).await,
+            Command::Explain(statement) => self.query(statement, values, "EXPLAIN", false).await,
+            Command::Insert { target, statement } => self.insert(target, statement, values).await,
+            Command::CreateTableAs { target, if_not_exists, columns, query } => {
+                self.create_table_as(target, *if_not_exists, columns, query, values).await
+            }
+            Command::CreateTable { target, if_not_exists, columns } => self.create_table(target, *if_not_exists, columns).await,
+            Command::CreateView { target, or_replace, query } => self.create_view(target, *or_replace, query).await,
+            Command::Drop { view, if_exists, targets } => self.drop_relations(*view, *if_exists, targets).await,
+            Command::Set { local, name, value } => self.set(*local, name, value.as_deref()),
+            Command::Reset(name) => self.reset(name.as_deref()),
+            Command::Show(name) => Ok(self.rows_of(self.show(name.as_deref())?, "SHOW")),
+            Command::Discard { all } => self.discard(*all),
+            Command::Deallocate(_) => Ok(done(command.words())),
+            Command::Begin(words) => Ok(self.begin(words)),
+            Command::Commit => Ok(self.commit()),
+            Command::Rollback => Ok(self.rollback()),
+        }
+    }
+
+    /// The block has failed if there is one.
+    pub(crate) fn fail(&mut self) {
+        self.transaction = match std::mem::replace(&mut self.transaction, Transaction::Idle) {
+            Transaction::Open(block) => Transaction::Failed(block),
+            other => other,
+        };
+    }
+
+    /// Keeps a notice for the client, if it wants to hear of it.
+    fn tell(&mut self, notice: SqlError) {
+        if self.settings.wants(notice.severity) {
+            self.told.push(notice);
+        }
+    }
+
+    /// What a function notices, if the client wants to hear of it.
+    pub(crate) fn heard(&self, notice: Notice) -> Option<SqlError> {
+        let (severity, state) = match notice.severity {
+            stratagem_udfs::notice::Severity::Notice => (Severity::Notice, SqlState::SuccessfulCompletion),
+            stratagem_udfs::notice::Severity::Warning => (Severity::Warning, SqlState::Warning),
+        };
+        self.settings.wants(severity).then(|| SqlError::notice(severity, state, notice.message))
+    }
+
+    /// The logical plan of a statement, with every name resolved and every function call in its declared form.
+    async fn plan(&mut self, statement: Statement, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan, SqlError> {
+        self.state.mark_start_execution();
+        if let Transaction::Open(block) = &self.transaction {
+            // now() is the start of the transaction
+            self.state.execution_props_mut().query_execution_start_time = Some(block.started);
+        }
+        let path = self.settings.search_path();
+        let statement = rewrite(&self.state, &path, statement).await?;
+        Ok(planner::plan(&self.state, &path, statement, types).await?)
+    }
+
+    async fn query(&mut self, statement: &Statement, values: Option<ParamValues>, tag: &'static str, counted: bool) -> Result<Outcome, SqlError> {
+        let plan = self.plan_with(statement.clone(), values).await?;
+        if matches!(self.transaction, Transaction::Open(_)) && stratagem_udfs::writes(&plan) {
+            return Err(not_in_a_block("finetune"));
+        }
+        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+        let stream = self.stream(&plan).await?;
+        Ok(Outcome::Rows { schema, rows: self.pump(stream), tag, counted })
+    }
+
+    async fn plan_with(&mut self, statement: Statement, values: Option<ParamValues>) -> Result<LogicalPlan, SqlError> {
+        let types = values.as_ref().map(parameters::types_of).unwrap_or_default();
+        let plan = self.plan(statement, types).await?;
+        Ok(match values {
+            Some(values) => plan.replace_params_with_values(&values)?,
+            None => plan,
+        })
+    }
+
+    /// Starts a plan. Only reading is let through here, whatever the statement said.
+    async fn stream(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream, SqlError> {
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(plan)?;
+        let physical = self.state.create_physical_plan(plan).await?;
+        // operators start their tasks on the runtime they are started from
+        let _compute = self.engine.compute.enter();
+        Ok(execute_stream(physical, self.state.task_ctx())?)
+    }
+
+    /// Moves the work of a stream to the compute runtime.
+    fn pump(&self, mut stream: SendableRecordBatchStream) -> Rows {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let task = self.engine.compute.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                let failed = batch.is_err();
+                if sender.send(batch.map_err(SqlError::from)).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Rows { batches, task: tokio_util::task::AbortOnDropHandle::new(task) }
+    }
+
+    fn rows_of(&self, batch: RecordBatch, tag: &'static str) -> Outcome {
+        let schema = batch.schema();
+        let (sender, batches) = mpsc::channel(1);
+        // the channel has room for the one batch
+        let _ = sender.try_send(Ok(batch));
+        let task = tokio_util::task::AbortOnDropHandle::new(self.engine.compute.spawn(std::future::ready(())));
+        Outcome::Rows { schema, rows: Rows { batches, task }, tag, counted: false }
+    }
+
+    fn show(&self, name: Option<&str>) -> Result<RecordBatch, SqlError> {
+        let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as _;
+        let field = |name: &str| Field::new(name, DataType::Utf8, false);
+        let (fields, columns) = match name {
+            Some(name) => {
+                let (name, value) = self.settings.show(name)?;
+                (vec![field(name)], vec![text(vec![value])])
+            }
+            None => {
+                let all = self.settings.all();
+                let names = all.iter().map(|(name, ..)| (*name).to_owned()).collect();
+                let values = all.iter().map(|(_, value, _)| value.clone()).collect();
+                let about = all.iter().map(|(.., about)| (*about).to_owned()).collect();
+                (vec![field("name"), field("setting"), field("description")], vec![text(names), text(values), text(about)])
+            }
+        };
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| internal(&e.to_string()))
+    }
+
+    fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<Outcome, SqlError> {
+        let change = |settings: &mut Settings| match value {
+            Some(value) => settings.set(name, value),
+            None => settings.reset(name),
+        };
+        if local && matches!(self.transaction, Transaction::Idle) {
+            // as in PostgreSQL, checked and without effect
+            change(&mut self.settings.clone())?;
+            return Ok(done("SET"));
+        }
+        let report = change(&mut self.settings)?;
+        if let Transaction::Open(block) = &mut self.transaction
+            && !local
+        {
+            change(&mut block.keep)?;
+        }
+        self.apply_settings();
+        Ok(Outcome::Done { tag: "SET".to_owned(), reports: report.into_iter().collect() })
+    }
+
+    fn reset(&mut self, name: Option<&str>) -> Result<Outcome, SqlError> {
+        let reports = match name {
+            Some(name) => self.settings.reset(name)?.into_iter().collect(),
+            None => {
+                self.settings.reset_all();
+                self.reports()
+            }
+        };
+        if let Transaction::Open(block) = &mut self.transaction {
+            block.keep = self.settings.clone();
+        }
+        self.apply_settings();
+        Ok(Outcome::Done { tag: "RESET".to_owned(), reports })
+    }
+
+    fn discard(&mut self, all: bool) -> Result<Outcome, SqlError> {
+        if !all {
+            return Ok(done("DISCARD"));
+        }
+        if !matches!(self.transaction, Transaction::Idle) {
+            return Err(SqlError::new(SqlState::ActiveTransaction, "DISCARD ALL cannot run inside a transaction block"));
+        }
+        self.settings.reset_all();
+        self.apply_settings();
+        Ok(Outcome::Done { tag: "DISCARD ALL".to_owned(), reports: self.reports() })
+    }
+
+    fn reports(&self) -> Vec<(&'static str, String)> {
+        self.settings.reported().map(|(name, value)| (name, value.to_owned())).collect()
+    }
+
+    fn begin(&mut self, words: &'static str) -> Outcome {
+        if let Transaction::Idle = self.transaction {
+            let block = Block { before: self.settings.clone(), keep: self.settings.clone(), started: Utc::now() };
+            self.transaction = Transaction::Open(block);
+        }
+        done(words)
+    }
+
+    fn commit(&mut self) -> Outcome {
+        match std::mem::replace(&mut self.transaction, Transaction::Idle) {
+            Transaction::Open(block) => self.end("COMMIT", block.keep),
+            Transaction::Failed(block) => self.end("ROLLBACK", block.before),
+            Transaction::Idle => done("COMMIT"),
+        }
+    }
+
+    fn rollback(&mut self) -> Outcome {
+        match std::mem::replace(&mut self.transaction, Transaction::Idle) {
+            Transaction::Open(block) | Transaction::Failed(block) => self.end("ROLLBACK", block.before),
+            Transaction::Idle => done("ROLLBACK"),
+        }
+    }
+
+    fn end(&mut self, tag: &str, settings: Settings) -> Outcome {
+        let before = self.reports();
+        self.settings = settings;
+        self.apply_settings();
+        let reports = self.reports().into_iter().zip(before).filter(|(now, then)| now != then).map(|(now, _)| now).collect();
+        Outcome::Done { tag: tag.to_owned(), reports }
+    }
+}
+
+fn done(tag: &str) -> Outcome {
+    Outcome::Done { tag: tag.to_owned(), reports: Vec::new() }
+}
+
+fn not_in_a_block(words: &str) -> SqlError {
+    SqlError::new(SqlState::FeatureNotSupported, format!("{words} cannot run inside a transaction block, because it can't be rolled back"))
+        .with_hint("COMMIT first, or turn autocommit on in the client")
+}
+
+/// Turns calls of our functions into their declared form and PostgreSQL's catalog idioms into what the engine plans.
+pub(crate) async fn rewrite(state: &SessionState, path: &[String], statement: Statement) -> DfResult<Statement> {
+    use datafusion_pg_catalog::sql::rules::{
+        CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, RewriteArrayAnyAllOperation, RewritePgCatalogOperator,
+        RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+    };
+    let rules: [&dyn SqlStatementRewriteRule; 7] = [
+        &RewriteArrayAnyAllOperation,
+        &StripCallableQualifier,
+        &FixArrayLiteral,
+        &CurrentUserVariableToSessionUserFunctionCall,
+        &StripCollate,
+        &RewritePgCatalogOperator,
+        &RewriteRegCastToSubquery::new(),
+    ];
+    let mut statement = rules.iter().fold(statement, |statement, rule| rule.rewrite(statement));
+    stratagem_udfs::rewrite::rewrite(&mut statement, &PlanScope { state, path }).await?;
+    Ok(statement)
+}
+
+/// Tells the rewrite which columns a relation of the statement has, by planning it.
+struct PlanScope<'a> {
+    state: &'a SessionState,
+    path: &'a [String],
+}
+
+#[async_trait::async_trait]
+impl stratagem_udfs::rewrite::Scope for PlanScope<'_> {
+    async fn columns(&self, query: &Query) -> DfResult<Vec<String>> {
+        let plan = planner::plan(self.state, self.path, Statement::Query(Box::new(query.clone())), Vec::new()).await?;
+        Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
+    }
+}
+
+/// A stream of nothing with this schema.
+pub(crate) fn no_rows(schema: SchemaRef) -> Result<SendableRecordBatchStream, SqlError> {
+    Ok(Box::pin(MemoryStream::try_new(Vec::new(), schema, None)?))
+}

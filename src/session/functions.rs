@@ -1,0 +1,214 @@
+//! PostgreSQL's functions about the session itself: who is asking, where, with which settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::StringArray;
+use datafusion::arrow::array::cast::AsArray;
+use datafusion::arrow::array::types::Float64Type;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
+use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
+
+use crate::settings::Settings;
+use crate::sqlstate::{SqlError, SqlState};
+
+/// What `version()` answers: clients read the number at the front, people the rest.
+fn version() -> String {
+    format!("PostgreSQL 16.6 (Stratagem {}, {} {})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS)
+}
+
+/// Registers what does not change during a session.
+pub(super) fn register(state: &mut SessionState, pid: i32, user: &str) {
+    let text = |value: &str| ScalarValue::Utf8(Some(value.to_owned()));
+    let constants = [
+        ("version", text(&version())),
+        ("pg_backend_pid", ScalarValue::Int32(Some(pid))),
+        ("current_user", text(user)),
+        ("session_user", text(user)),
+        ("user", text(user)),
+    ];
+    for (name, value) in constants {
+        put(state, ScalarUDF::from(Constant::new(name, value)));
+    }
+    put(state, AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf());
+}
+
+/// Registers what follows the settings.
+pub(super) fn follow(state: &mut SessionState, settings: &Settings) {
+    let path = settings.search_path();
+    let first = path.first().map_or(ScalarValue::Utf8(None), |schema| ScalarValue::Utf8(Some(schema.clone())));
+    put(state, ScalarUDF::from(Constant::new("current_schema", first)));
+    put(state, ScalarUDF::from(CurrentSetting::new(settings.clone())));
+    put(state, ScalarUDF::from(CurrentSchemas::new(path)));
+}
+
+fn put(state: &mut SessionState, function: ScalarUDF) {
+    // replacing a function by name does not fail
+    let _ = state.register_udf(Arc::new(function));
+}
+
+/// A function without arguments whose value is known.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Constant {
+    name: &'static str,
+    value: ScalarValue,
+    signature: Signature,
+}
+
+impl Constant {
+    fn new(name: &'static str, value: ScalarValue) -> Self {
+        Self { name, value, signature: Signature::nullary(Volatility::Stable) }
+    }
+}
+
+impl ScalarUDFImpl for Constant {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.value.data_type())
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(self.value.clone()))
+    }
+}
+
+/// `current_setting(name [, missing_ok])`.
+#[derive(Debug)]
+struct CurrentSetting {
+    settings: Settings,
+    signature: Signature,
+}
+
+impl CurrentSetting {
+    fn new(settings: Settings) -> Self {
+        let shapes = vec![TypeSignature::Exact(vec![DataType::Utf8]), TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean])];
+        Self { settings, signature: Signature::one_of(shapes, Volatility::Stable) }
+    }
+}
+
+// one is in force per session at any time; plans do not outlive the settings they were made with
+impl PartialEq for CurrentSetting {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+impl Eq for CurrentSetting {}
+impl std::hash::Hash for CurrentSetting {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        "current_setting".hash(state);
+    }
+}
+
+impl ScalarUDFImpl for CurrentSetting {
+    fn name(&self) -> &str {
+        "current_setting"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let names = args.args[0].to_array(rows)?;
+        let missing_ok = matches!(args.args.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
+        let values = names.as_string::<i32>().iter().map(|name| match name.map(|name| self.settings.show(name)) {
+            None => Ok(None),
+            Some(Ok((_, value))) => Ok(Some(value)),
+            Some(Err(_)) if missing_ok => Ok(None),
+            Some(Err(error)) => Err(error.into()),
+        });
+        Ok(ColumnarValue::Array(Arc::new(values.collect::<Result<StringArray>>()?)))
+    }
+}
+
+/// `current_schemas(include_implicit)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CurrentSchemas {
+    path: Vec<String>,
+    signature: Signature,
+}
+
+impl CurrentSchemas {
+    fn new(path: Vec<String>) -> Self {
+        Self { path, signature: Signature::exact(vec![DataType::Boolean], Volatility::Stable) }
+    }
+}
+
+impl ScalarUDFImpl for CurrentSchemas {
+    fn name(&self) -> &str {
+        "current_schemas"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let implicit = matches!(&args.args[0], ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))));
+        let system = implicit.then(|| "pg_catalog".to_owned());
+        let names: Vec<ScalarValue> = system.into_iter().chain(self.path.iter().cloned()).map(|s| ScalarValue::Utf8(Some(s))).collect();
+        Ok(ColumnarValue::Scalar(ScalarValue::List(ScalarValue::new_list_nullable(&names, &DataType::Utf8))))
+    }
+}
+
+/// `pg_sleep(seconds)`: waits without holding a thread.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Sleep(Signature);
+
+impl Sleep {
+    fn new() -> Self {
+        Self(Signature::exact(vec![DataType::Float64], Volatility::Volatile))
+    }
+}
+
+impl ScalarUDFImpl for Sleep {
+    fn name(&self) -> &str {
+        "pg_sleep"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Err(exec_datafusion_err!("pg_sleep waits and can't be called at this place of the statement"))
+    }
+}
+
+#[async_trait]
+impl AsyncScalarUDFImpl for Sleep {
+    async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let seconds = args.args[0].to_array(rows)?;
+        for seconds in seconds.as_primitive::<Float64Type>().iter().flatten() {
+            let time = Duration::try_from_secs_f64(seconds.max(0.0))
+                .map_err(|_| SqlError::new(SqlState::NumericValueOutOfRange, "pg_sleep: the time is out of range"))?;
+            tokio::time::sleep(time).await;
+        }
+        Ok(ColumnarValue::Array(Arc::new(StringArray::from(vec![""; rows]))))
+    }
+}

@@ -1,0 +1,114 @@
+//! The `$1`, `$2`, ... of a statement: which types they have, and their values from a Bind message.
+
+use std::sync::Arc;
+
+use arrow_pg::datatypes::df::deserialize_parameters;
+use arrow_pg::datatypes::into_pg_type;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::common::ParamValues;
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::logical_expr::LogicalPlan;
+use pgwire::api::Type;
+use pgwire::api::portal::Portal;
+use pgwire::api::stmt::StoredStatement;
+use pgwire::error::PgWireError;
+use pgwire::messages::extendedquery::Bind;
+
+use crate::sqlstate::{SqlError, SqlState};
+
+/// Most parameters a statement may have: the protocol counts them in 16 bits.
+const MOST: usize = 65_535;
+
+/// The parameters of a statement, in order.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Parameters(Vec<(Type, DataType)>);
+
+impl Parameters {
+    /// What the plan and the client say about the types. What nobody knows is text, as in PostgreSQL.
+    pub(super) fn of(plan: &LogicalPlan, told: &[Option<DataType>]) -> Result<Self, SqlError> {
+        let inferred = plan.get_parameter_fields()?;
+        let numbers = inferred.keys().map(|name| number(name)).collect::<Result<Vec<_>, _>>()?;
+        let count = numbers.into_iter().max().unwrap_or(0).max(told.len());
+        let types = (1..=count).map(|n| {
+            let known = told.get(n - 1).cloned().flatten();
+            let known = known.or_else(|| inferred.get(&format!("${n}")).cloned().flatten().map(|f| f.data_type().clone()));
+            let data_type = match known {
+                None | Some(DataType::Null) => DataType::Utf8,
+                Some(data_type) => data_type,
+            };
+            let wire = into_pg_type(&data_type).unwrap_or(Type::TEXT);
+            (wire, data_type)
+        });
+        Ok(Self(types.collect()))
+    }
+
+    /// The object identifiers of the types, for ParameterDescription.
+    pub(crate) fn oids(&self) -> Vec<u32> {
+        self.0.iter().map(|(wire, _)| wire.oid()).collect()
+    }
+
+    /// The values a Bind message brings.
+    pub(crate) fn values(&self, bind: &Bind) -> Result<Option<ParamValues>, SqlError> {
+        if bind.parameters.len() != self.0.len() {
+            let message = format!("bind message supplies {} parameters, but the statement requires {}", bind.parameters.len(), self.0.len());
+            return Err(SqlError::new(SqlState::ProtocolViolation, message));
+        }
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let wire = self.0.iter().map(|(wire, _)| Some(wire.clone())).collect();
+        let statement = Arc::new(StoredStatement::new(String::new(), (), wire));
+        let portal = Portal::try_new(bind, statement).map_err(bad_value)?;
+        let types: Vec<Option<&DataType>> = self.0.iter().map(|(_, data_type)| Some(data_type)).collect();
+        deserialize_parameters(&portal, &types).map(Some).map_err(bad_value)
+    }
+}
+
+fn number(placeholder: &str) -> Result<usize, SqlError> {
+    placeholder
+        .strip_prefix('$')
+        .and_then(|n| n.parse().ok())
+        .filter(|n| (1..=MOST).contains(n))
+        .ok_or_else(|| SqlError::new(SqlState::SyntaxError, format!("there is no parameter {placeholder}")).with_hint("parameters are written $1, $2, ..."))
+}
+
+fn bad_value(error: PgWireError) -> SqlError {
+    match error {
+        PgWireError::UserError(info) if info.code == "22023" => SqlError::new(SqlState::InvalidParameterValue, info.message),
+        other => SqlError::new(SqlState::InvalidTextRepresentation, format!("a parameter's value can't be read: {other}")),
+    }
+}
+
+/// The types as the planner takes them.
+pub(super) fn fields(told: &[Option<DataType>]) -> Vec<Option<FieldRef>> {
+    told.iter().map(|t| t.as_ref().map(|t| Arc::new(Field::new("", t.clone(), true)))).collect()
+}
+
+/// The types of values that are already known.
+pub(super) fn types_of(values: &ParamValues) -> Vec<Option<FieldRef>> {
+    let field = |value: &ScalarAndMetadata| Some(Arc::new(Field::new("", value.value().data_type(), true)));
+    match values {
+        ParamValues::List(values) => values.iter().map(field).collect(),
+        ParamValues::Map(_) => Vec::new(),
+    }
+}
+
+/// The engine's type for a type a client names in Parse; none where it leaves the choice to the server.
+pub(crate) fn wire_type(oid: u32) -> Option<DataType> {
+    Some(match Type::from_oid(oid)? {
+        Type::BOOL => DataType::Boolean,
+        Type::INT2 => DataType::Int16,
+        Type::INT4 => DataType::Int32,
+        Type::INT8 => DataType::Int64,
+        Type::FLOAT4 => DataType::Float32,
+        Type::FLOAT8 => DataType::Float64,
+        Type::NUMERIC => DataType::Decimal128(38, 10),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => DataType::Utf8,
+        Type::BYTEA => DataType::Binary,
+        Type::DATE => DataType::Date32,
+        Type::TIME => DataType::Time64(TimeUnit::Microsecond),
+        Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
+        Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        _ => return None,
+    })
+}

@@ -1,0 +1,181 @@
+//! The commands that write: tables and views of the writable schema.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{ParamValues, TableReference};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::sql::sqlparser::ast::{ColumnDef, Query, Statement};
+use futures::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Outcome, Session, done, no_rows};
+use crate::names;
+use crate::planner;
+use crate::sqlstate::{Severity, SqlError, SqlState, internal};
+use crate::statement::Name;
+use crate::store::{self, IfExists};
+
+impl Session {
+    pub(super) async fn create_table_as(
+        &mut self,
+        target: &Name,
+        if_not_exists: bool,
+        columns: &[String],
+        query: &Query,
+        values: Option<ParamValues>,
+    ) -> Result<Outcome, SqlError> {
+        let name = self.writable(target)?;
+        if self.engine.store.contains(&name) {
+            return self.exists(&name, if_not_exists, "CREATE TABLE AS");
+        }
+        let plan = self.plan_with(Statement::Query(Box::new(query.clone())), values).await?;
+        if stratagem_udfs::writes(&plan) {
+            return Err(SqlError::new(SqlState::FeatureNotSupported, "finetune can't be the query of CREATE TABLE AS")
+                .with_hint("run it by itself; ml.training_metrics keeps what it answers"));
+        }
+        let schema = renamed(plan.schema().as_arrow(), columns)?;
+        let stream = with_schema(self.stream(&plan).await?, Arc::clone(&schema));
+        let store = Arc::clone(&self.engine.store);
+        let rows = self.on_compute(async move { store.create_table(&name, &schema, stream, IfExists::Fail).await }).await?;
+        Ok(done(&format!("SELECT {}", rows.unwrap_or_default())))
+    }
+
+    pub(super) async fn create_table(&mut self, target: &Name, if_not_exists: bool, columns: &[ColumnDef]) -> Result<Outcome, SqlError> {
+        let name = self.writable(target)?;
+        if self.engine.store.contains(&name) {
+            return self.exists(&name, if_not_exists, "CREATE TABLE");
+        }
+        let schema: SchemaRef = Arc::new(planner::table_schema(&self.state, columns)?);
+        let stream = no_rows(Arc::clone(&schema))?;
+        let store = Arc::clone(&self.engine.store);
+        self.on_compute(async move { store.create_table(&name, &schema, stream, IfExists::Fail).await }).await?;
+        Ok(done("CREATE TABLE"))
+    }
+
+    pub(super) async fn insert(&mut self, target: &Name, statement: &Statement, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
+        let name = self.writable_existing(target).await?;
+        let plan = self.plan_with(statement.clone(), values).await?;
+        let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_), input, target: table, .. }) = &plan else {
+            return Err(internal("INSERT was planned as something else"));
+        };
+        let stream = with_schema(self.stream(input).await?, table.schema());
+        let store = Arc::clone(&self.engine.store);
+        let rows = self.on_compute(async move { store.insert(&name, stream).await }).await?;
+        Ok(done(&format!("INSERT 0 {rows}")))
+    }
+
+    pub(super) async fn create_view(&mut self, target: &Name, or_replace: bool, query: &Query) -> Result<Outcome, SqlError> {
+        let name = self.writable(target)?;
+        // planned once for its columns, and so that a view that can't work is not made
+        let statement = Statement::Query(Box::new(query.clone()));
+        let schema = renamed(self.plan(statement, Vec::new()).await?.schema().as_arrow(), &[])?;
+        let (store, text) = (Arc::clone(&self.engine.store), query.to_string());
+        let if_exists = if or_replace { IfExists::Replace } else { IfExists::Fail };
+        self.on_compute(async move { store.create_view(&name, &text, &schema, if_exists).await }).await?;
+        Ok(done("CREATE VIEW"))
+    }
+
+    pub(super) async fn drop_relations(&mut self, view: bool, if_exists: bool, targets: &[Name]) -> Result<Outcome, SqlError> {
+        let words = if view { "DROP VIEW" } else { "DROP TABLE" };
+        for target in targets {
+            let name = match self.writable_existing(target).await {
+                Ok(name) => name,
+                Err(error) if if_exists && error.state == SqlState::UndefinedTable => continue,
+                Err(error) => return Err(error),
+            };
+            let store = Arc::clone(&self.engine.store);
+            let dropped = self.on_compute(async move { if view { store.drop_view(&name).await } else { store.drop_table(&name).await } }).await;
+            match dropped {
+                Err(error) if if_exists && error.state == SqlState::UndefinedTable => {}
+                other => other?,
+            }
+        }
+        Ok(done(words))
+    }
+
+    /// Does a piece of writing on the compute runtime. Dropping the future abandons it.
+    async fn on_compute<T: Send + 'static>(&self, work: impl Future<Output = Result<T, store::Error>> + Send + 'static) -> Result<T, SqlError> {
+        let task = AbortOnDropHandle::new(self.engine.compute.spawn(work));
+        match task.await {
+            Ok(result) => result.map_err(SqlError::from),
+            Err(error) if error.is_panic() => Err(internal(&crate::cancel::panic_text(error.into_panic().as_ref()))),
+            Err(error) => Err(internal(&error.to_string())),
+        }
+    }
+
+    fn exists(&mut self, name: &str, if_not_exists: bool, tag: &str) -> Result<Outcome, SqlError> {
+        let error = SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists"));
+        if !if_not_exists {
+            return Err(error.with_hint(format!("DROP TABLE {name} first, or choose another name")));
+        }
+        let message = format!("{}, skipping", error.message);
+        self.tell(SqlError::notice(Severity::Notice, SqlState::DuplicateTable, message));
+        Ok(done(tag))
+    }
+
+    /// The name of a new relation in the writable schema.
+    fn writable(&self, target: &Name) -> Result<String, SqlError> {
+        let path = self.settings.search_path();
+        let schema = target.schema.as_ref().or(path.first());
+        match schema {
+            Some(schema) if schema == store::SCHEMA => Ok(target.table.clone()),
+            Some(schema) => Err(read_only(schema, &target.table)),
+            None => Err(SqlError::new(SqlState::InvalidSchemaName, "no schema has been selected to create in").with_hint("SET search_path = work, public")),
+        }
+    }
+
+    /// The name of a relation that is there, if it is in the writable schema.
+    async fn writable_existing(&self, target: &Name) -> Result<String, SqlError> {
+        let path = self.settings.search_path();
+        let reference = match &target.schema {
+            Some(schema) => TableReference::partial(schema.as_str(), target.table.as_str()),
+            None => TableReference::bare(target.table.as_str()),
+        };
+        if target.schema.as_deref().is_none_or(|s| s == store::SCHEMA)
+            && self.engine.store.contains(&target.table)
+            && (target.schema.is_some() || path.iter().any(|s| s == store::SCHEMA))
+        {
+            return Ok(target.table.clone());
+        }
+        match planner::find(&self.state, &path, &reference).await? {
+            Some(_) => Err(read_only(target.schema.as_deref().unwrap_or("its schema"), &target.table)),
+            None => Err(planner::no_such_table(&self.state, &reference)),
+        }
+    }
+}
+
+fn read_only(schema: &str, table: &str) -> SqlError {
+    SqlError::new(SqlState::InsufficientPrivilege, format!("permission denied: \"{table}\" in {schema} is read-only data"))
+        .with_hint(format!("tables and views made with SQL live in the schema \"{0}\": {0}.{table}", store::SCHEMA))
+}
+
+/// The columns a table is made with: as PostgreSQL names them, nullable, without the engine's marks.
+fn renamed(schema: &Schema, columns: &[String]) -> Result<SchemaRef, SqlError> {
+    if columns.len() > schema.fields().len() {
+        return Err(SqlError::new(SqlState::SyntaxError, "too many column names were specified"));
+    }
+    let given = columns.iter().map(String::as_str);
+    let own = schema.fields().iter().skip(columns.len()).map(|f| names::shown(f.name()));
+    let names: Vec<&str> = given.chain(own).collect();
+    if let Some(twice) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
+        return Err(SqlError::new(SqlState::DuplicateColumn, format!("column \"{twice}\" specified more than once")).with_hint("give each an alias of its own"));
+    }
+    let fields = names.iter().zip(schema.fields()).map(|(name, f)| Field::new(*name, f.data_type().clone(), true));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// The same columns under the names of `schema`.
+fn with_schema(stream: SendableRecordBatchStream, schema: SchemaRef) -> SendableRecordBatchStream {
+    let to = Arc::clone(&schema);
+    let renamed = stream.map(move |batch| {
+        let batch = batch?;
+        let columns = batch.columns().iter().zip(to.fields()).map(|(c, f)| datafusion::arrow::compute::cast(c, f.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(datafusion::arrow::array::RecordBatch::try_new_with_options(Arc::clone(&to), columns, &options)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, renamed))
+}

@@ -1,0 +1,402 @@
+//! What a client may say: the allow-list of statements, parsed into what the session does with them.
+
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, ColumnOption, ContextModifier, CreateTable, CreateView, DescribeAlias, DiscardObject, Expr, Insert, ObjectName, ObjectType,
+    Query, Reset, Set, Statement, TableObject, TransactionMode, UtilityOption, Value,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::sqlstate::{SqlError, SqlState};
+
+/// Expressions may be nested this deep.
+const NESTING: usize = 100;
+
+/// A statement this server runs.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    /// SELECT, VALUES, TABLE: answers rows.
+    Query(Statement),
+    /// EXPLAIN of a query.
+    Explain(Statement),
+    /// INSERT into a table of the writable schema.
+    Insert { target: Name, statement: Statement },
+    /// CREATE TABLE AS.
+    CreateTableAs { target: Name, if_not_exists: bool, columns: Vec<String>, query: Box<Query> },
+    /// CREATE TABLE with columns.
+    CreateTable { target: Name, if_not_exists: bool, columns: Vec<ColumnDef> },
+    /// CREATE VIEW.
+    CreateView { target: Name, or_replace: bool, query: Box<Query> },
+    /// DROP TABLE or DROP VIEW.
+    Drop { view: bool, if_exists: bool, targets: Vec<Name> },
+    /// SET; no value is DEFAULT.
+    Set { local: bool, name: String, value: Option<String> },
+    /// RESET; no name is ALL.
+    Reset(Option<String>),
+    /// SHOW; no name is ALL.
+    Show(Option<String>),
+    /// DISCARD ALL and its parts.
+    Discard { all: bool },
+    /// DEALLOCATE; no name is ALL.
+    Deallocate(Option<String>),
+    /// BEGIN or START TRANSACTION, with the command tag it is answered with.
+    Begin(&'static str),
+    /// COMMIT or END.
+    Commit,
+    /// ROLLBACK.
+    Rollback,
+}
+
+/// A possibly qualified name of a table or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) schema: Option<String>,
+    pub(crate) table: String,
+}
+
+impl Command {
+    /// Whether it changes something outside its own session.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(
+            self,
+            Command::Insert { .. } | Command::CreateTableAs { .. } | Command::CreateTable { .. } | Command::CreateView { .. } | Command::Drop { .. }
+        )
+    }
+
+    /// Whether it is allowed while a failed transaction waits for its end.
+    pub(crate) fn ends_transaction(&self) -> bool {
+        matches!(self, Command::Commit | Command::Rollback)
+    }
+
+    /// The words of the command, as its tag and as errors name it.
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Command::Query(_) => "SELECT",
+            Command::Explain(_) => "EXPLAIN",
+            Command::Insert { .. } => "INSERT",
+            Command::CreateTableAs { .. } => "CREATE TABLE AS",
+            Command::CreateTable { .. } => "CREATE TABLE",
+            Command::CreateView { .. } => "CREATE VIEW",
+            Command::Drop { view: true, .. } => "DROP VIEW",
+            Command::Drop { view: false, .. } => "DROP TABLE",
+            Command::Set { .. } => "SET",
+            Command::Reset(_) => "RESET",
+            Command::Show(_) => "SHOW",
+            Command::Discard { all: true } => "DISCARD ALL",
+            Command::Discard { all: false } => "DISCARD",
+            Command::Deallocate(None) => "DEALLOCATE ALL",
+            Command::Deallocate(Some(_)) => "DEALLOCATE",
+            Command::Begin(words) => words,
+            Command::Commit => "COMMIT",
+            Command::Rollback => "ROLLBACK",
+        }
+    }
+}
+
+/// Parses the statements of a query string. An empty string has none.
+pub(crate) fn parse(sql: &str) -> Result<Vec<Command>, SqlError> {
+    statements(sql)?.into_iter().map(command).collect()
+}
+
+/// Parses a string that must hold one query, such as the text of a view.
+pub(crate) fn parse_one(sql: &str) -> Result<Statement, SqlError> {
+    let mut statements = statements(sql)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(statement @ Statement::Query(_)), true) => Ok(statement),
+        _ => Err(SqlError::new(SqlState::SyntaxError, "expected one query")),
+    }
+}
+
+fn statements(sql: &str) -> Result<Vec<Statement>, SqlError> {
+    let dialect = PostgreSqlDialect {};
+    Ok(Parser::new(&dialect).with_recursion_limit(NESTING).try_with_sql(sql)?.parse_statements()?)
+}
+
+/// The allow-list. What is not named here is refused.
+fn command(statement: Statement) -> Result<Command, SqlError> {
+    match statement {
+        Statement::Query(query) => {
+            read_only(&query)?;
+            Ok(Command::Query(Statement::Query(query)))
+        }
+        Statement::Explain { .. } => explain(statement),
+        Statement::Insert(insert) => self::insert(insert),
+        Statement::CreateTable(table) => create_table(table),
+        Statement::CreateView(view) => create_view(view),
+        Statement::Drop { object_type, if_exists, names, temporary: false, .. } => {
+            let view = match object_type {
+                ObjectType::Table => false,
+                ObjectType::View => true,
+                other => return Err(unsupported(&format!("DROP {other}"))),
+            };
+            Ok(Command::Drop { view, if_exists, targets: names.iter().map(name).collect::<Result<_, _>>()? })
+        }
+        Statement::Set(set) => self::set(set),
+        Statement::Reset(reset) => Ok(Command::Reset(match reset.reset {
+            Reset::ALL => None,
+            Reset::ConfigurationParameter(name) => Some(name.to_string()),
+        })),
+        Statement::ShowVariable { variable } => show(&variable.iter().map(|i| i.value.clone()).collect::<Vec<_>>()),
+        Statement::Discard { object_type } => Ok(Command::Discard { all: matches!(object_type, DiscardObject::ALL) }),
+        Statement::Deallocate { name, .. } => Ok(Command::Deallocate(if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
+            None
+        } else {
+            Some(fold(&name))
+        })),
+        Statement::StartTransaction { begin, statements, .. } if statements.is_empty() => {
+            Ok(Command::Begin(if begin { "BEGIN" } else { "START TRANSACTION" }))
+        }
+        Statement::Commit { chain: false, .. } => Ok(Command::Commit),
+        Statement::Rollback { chain: false, savepoint: None } => Ok(Command::Rollback),
+        Statement::Copy { to, target, .. } => Err(copy(to, &target.to_string())),
+        other => Err(refused(&other)),
+    }
+}
+
+fn copy(to: bool, target: &str) -> SqlError {
+    if matches!(target, "STDIN" | "STDOUT") {
+        return unsupported(if to { "COPY TO STDOUT" } else { "COPY FROM STDIN" });
+    }
+    SqlError::new(SqlState::InsufficientPrivilege, "COPY with a file or program of the server is not allowed").with_hint(if to {
+        "CREATE TABLE ... AS keeps a result on the server; psql's \\g FILE saves it at the client"
+    } else {
+        "put the Parquet file into the server's data folder and it becomes a table"
+    })
+}
+
+fn unsupported(what: &str) -> SqlError {
+    SqlError::new(SqlState::FeatureNotSupported, format!("{what} is not supported"))
+}
+
+fn refused(statement: &Statement) -> SqlError {
+    let text = statement.to_string();
+    let words: Vec<&str> = text.split_whitespace().take_while(|w| w.chars().all(|c| c.is_ascii_uppercase() || c == '_')).take(3).collect();
+    match words.first() {
+        Some(&"LOAD" | &"ATTACH" | &"INSTALL" | &"UNLOAD") => {
+            SqlError::new(SqlState::InsufficientPrivilege, format!("{} is not allowed: SQL has no access to files or the network", words[0]))
+        }
+        _ => unsupported(&if words.is_empty() { "this statement".to_owned() } else { words.join(" ") })
+            .with_hint("this server runs queries, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions"),
+    }
+}
+
+/// SELECT ... INTO and data-modifying WITH would write where only reading is expected.
+fn read_only(query: &Query) -> Result<(), SqlError> {
+    use datafusion::sql::sqlparser::ast::SetExpr;
+    match query.body.as_ref() {
+        SetExpr::Select(select) if select.into.is_some() => {
+            Err(unsupported("SELECT INTO").with_hint("write CREATE TABLE name AS SELECT ..."))
+        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(unsupported("a data-modifying WITH")),
+        SetExpr::Query(inner) => read_only(inner),
+        _ => query.with.iter().flat_map(|with| &with.cte_tables).try_for_each(|cte| read_only(&cte.query)),
+    }
+}
+
+fn explain(statement: Statement) -> Result<Command, SqlError> {
+    let Statement::Explain { describe_alias: DescribeAlias::Explain, mut analyze, mut verbose, statement, options, format, .. } = statement else {
+        return Err(unsupported("DESCRIBE").with_hint("psql's \\d shows a table's columns"));
+    };
+    let Statement::Query(query) = *statement else { return Err(unsupported("EXPLAIN of anything but a query")) };
+    read_only(&query)?;
+    if let Some(format) = format {
+        return Err(unsupported(&format!("EXPLAIN with {format}")));
+    }
+    for UtilityOption { name, arg } in options.unwrap_or_default() {
+        let on = arg.is_none_or(|arg| !matches!(arg.to_string().to_ascii_lowercase().as_str(), "false" | "off" | "0"));
+        match name.value.to_ascii_lowercase().as_str() {
+            "analyze" => analyze = on,
+            "verbose" => verbose = on,
+            "costs" | "timing" | "summary" | "buffers" | "settings" | "wal" => {}
+            other => return Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized EXPLAIN option \"{other}\""))),
+        }
+    }
+    Ok(Command::Explain(Statement::Explain {
+        describe_alias: DescribeAlias::Explain,
+        analyze,
+        verbose,
+        query_plan: false,
+        estimate: false,
+        statement: Box::new(Statement::Query(query)),
+        format: None,
+        options: None,
+    }))
+}
+
+fn insert(insert: Insert) -> Result<Command, SqlError> {
+    if insert.on.is_some() || insert.returning.is_some() || insert.overwrite {
+        return Err(unsupported("INSERT with ON CONFLICT, RETURNING or OVERWRITE"));
+    }
+    let TableObject::TableName(table) = &insert.table else { return Err(unsupported("INSERT into anything but a table")) };
+    let target = name(table)?;
+    if insert.source.is_none() {
+        return Err(unsupported("INSERT without VALUES or a query"));
+    }
+    Ok(Command::Insert { target, statement: Statement::Insert(insert) })
+}
+
+fn create_table(table: CreateTable) -> Result<Command, SqlError> {
+    if table.external || table.location.is_some() || table.file_format.is_some() {
+        return Err(SqlError::new(SqlState::InsufficientPrivilege, "CREATE EXTERNAL TABLE is not allowed: SQL has no access to files or the network")
+            .with_hint("put the Parquet file into the server's data folder and it becomes a table"));
+    }
+    if table.temporary || table.or_replace || table.like.is_some() || table.clone.is_some() {
+        return Err(unsupported("this form of CREATE TABLE").with_hint("CREATE TABLE name AS SELECT ... and CREATE TABLE name (column type, ...) are"));
+    }
+    let target = name(&table.name)?;
+    let constrained = table.columns.iter().any(|c| c.options.iter().any(|o| !matches!(o.option, ColumnOption::Null)));
+    if constrained || !table.constraints.is_empty() {
+        return Err(unsupported("a constraint or default in CREATE TABLE"));
+    }
+    Ok(match table.query {
+        Some(query) => {
+            read_only(&query)?;
+            let columns = table.columns.iter().map(|c| fold(&c.name)).collect();
+            Command::CreateTableAs { target, if_not_exists: table.if_not_exists, columns, query }
+        }
+        None => Command::CreateTable { target, if_not_exists: table.if_not_exists, columns: table.columns },
+    })
+}
+
+fn create_view(view: CreateView) -> Result<Command, SqlError> {
+    if view.materialized || view.temporary || view.or_alter || view.if_not_exists {
+        return Err(unsupported("this form of CREATE VIEW").with_hint("CREATE [OR REPLACE] VIEW name AS SELECT ... is"));
+    }
+    read_only(&view.query)?;
+    let target = name(&view.name)?;
+    let query = if view.columns.is_empty() {
+        view.query
+    } else {
+        let columns: Vec<String> = view.columns.iter().map(|c| c.name.to_string()).collect();
+        let text = format!("SELECT * FROM ({}) AS v ({})", view.query, columns.join(", "));
+        let Statement::Query(query) = parse_one(&text)? else { return Err(unsupported("this form of CREATE VIEW")) };
+        query
+    };
+    Ok(Command::CreateView { target, or_replace: view.or_replace, query })
+}
+
+fn set(set: Set) -> Result<Command, SqlError> {
+    match set {
+        Set::SingleAssignment { scope, variable, values, .. } => {
+            let local = matches!(scope, Some(ContextModifier::Local));
+            Ok(Command::Set { local, name: variable.to_string(), value: self::value(&values)? })
+        }
+        Set::SetTimeZone { local, value } => Ok(Command::Set { local, name: "TimeZone".to_owned(), value: self::value(&[value])? }),
+        Set::SetNames { charset_name, .. } => {
+            Ok(Command::Set { local: false, name: "client_encoding".to_owned(), value: Some(charset_name.value) })
+        }
+        Set::SetNamesDefault {} => Ok(Command::Set { local: false, name: "client_encoding".to_owned(), value: None }),
+        Set::SetTransaction { modes, snapshot: None, session } => {
+            let prefix = if session { "default_transaction" } else { "transaction" };
+            match modes.first() {
+                Some(TransactionMode::IsolationLevel(level)) => {
+                    Ok(Command::Set { local: !session, name: format!("{prefix}_isolation"), value: Some(level.to_string().to_lowercase()) })
+                }
+                Some(TransactionMode::AccessMode(mode)) => {
+                    let only = if mode.to_string().eq_ignore_ascii_case("read only") { "on" } else { "off" };
+                    Ok(Command::Set { local: !session, name: format!("{prefix}_read_only"), value: Some(only.to_owned()) })
+                }
+                None => Err(unsupported("SET TRANSACTION without a mode")),
+            }
+        }
+        other => Err(unsupported(&format!("SET{}", other.to_string().strip_prefix("SET").unwrap_or_default()))),
+    }
+}
+
+/// The text of a setting's value; none for DEFAULT.
+fn value(values: &[Expr]) -> Result<Option<String>, SqlError> {
+    let texts: Vec<String> = values
+        .iter()
+        .map(|expr| match expr {
+            Expr::Value(value) => Ok(match &value.value {
+                Value::SingleQuotedString(text) | Value::DollarQuotedString(datafusion::sql::sqlparser::ast::DollarQuotedString { value: text, .. }) => text.clone(),
+                other => other.to_string(),
+            }),
+            Expr::Identifier(ident) => Ok(if ident.quote_style.is_some() { ident.to_string() } else { ident.value.clone() }),
+            Expr::UnaryOp { .. } => Ok(expr.to_string()),
+            Expr::Interval(interval) => match interval.value.as_ref() {
+                Expr::Value(value) => Ok(value.value.clone().into_string().unwrap_or_default()),
+                other => Ok(other.to_string()),
+            },
+            other => Err(SqlError::new(SqlState::SyntaxError, format!("\"{other}\" is not a value for a setting"))),
+        })
+        .collect::<Result<_, _>>()?;
+    let text = texts.join(", ");
+    Ok((!text.eq_ignore_ascii_case("default")).then_some(text))
+}
+
+fn show(words: &[String]) -> Result<Command, SqlError> {
+    let name = words.join(".");
+    Ok(Command::Show(match words.join(" ").to_ascii_lowercase().as_str() {
+        "all" => None,
+        "time zone" => Some("TimeZone".to_owned()),
+        "transaction isolation level" => Some("transaction_isolation".to_owned()),
+        "session authorization" => return Err(unsupported("SHOW SESSION AUTHORIZATION")),
+        _ => Some(name),
+    }))
+}
+
+fn fold(ident: &datafusion::sql::sqlparser::ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn name(name: &ObjectName) -> Result<Name, SqlError> {
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(fold).collect();
+    match parts.as_slice() {
+        [table] => Ok(Name { schema: None, table: table.clone() }),
+        [schema, table] => Ok(Name { schema: Some(schema.clone()), table: table.clone() }),
+        [database, schema, table] if database == crate::planner::DATABASE => Ok(Name { schema: Some(schema.clone()), table: table.clone() }),
+        _ => Err(SqlError::new(SqlState::FeatureNotSupported, format!("cross-database references are not implemented: {name}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(sql: &str) -> SqlError {
+        parse(sql).expect_err(sql)
+    }
+
+    #[test]
+    fn no_statement_reaches_files_or_the_network() {
+        for sql in [
+            "COPY (SELECT 1) TO '/tmp/x'",
+            "COPY t FROM '/etc/passwd'",
+            "COPY t TO PROGRAM 'cat'",
+            "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/tmp/x'",
+        ] {
+            assert_eq!(refusal(sql).state, SqlState::InsufficientPrivilege, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_is_refused() {
+        for sql in ["VACUUM", "GRANT SELECT ON t TO x", "CREATE INDEX i ON t (a)", "SELECT 1 INTO t", "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d"] {
+            assert_eq!(refusal(sql).state, SqlState::FeatureNotSupported, "{sql}");
+        }
+    }
+
+    #[test]
+    fn settings_are_read_in_every_spelling() {
+        for (sql, name, value) in [
+            ("SET statement_timeout = '2s'", "statement_timeout", Some("2s")),
+            ("SET statement_timeout TO 500", "statement_timeout", Some("500")),
+            ("SET SESSION application_name = x", "application_name", Some("x")),
+            ("SET TIME ZONE 'Europe/Paris'", "TimeZone", Some("Europe/Paris")),
+            ("SET search_path = a, \"B c\"", "search_path", Some("a, \"B c\"")),
+            ("SET statement_timeout TO DEFAULT", "statement_timeout", None),
+            ("SET TIME ZONE -5", "TimeZone", Some("-5")),
+        ] {
+            let Command::Set { name: n, value: v, .. } = parse(sql).expect(sql).remove(0) else { panic!("{sql}") };
+            assert_eq!((n.as_str(), v.as_deref()), (name, value), "{sql}");
+        }
+    }
+
+    #[test]
+    fn an_empty_string_has_no_statements() {
+        for sql in ["", "  ", ";", " ; ;", "-- only a comment"] {
+            assert!(parse(sql).expect(sql).is_empty(), "{sql:?}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The server as its clients meet it: the real binary, a real socket, real data.
+
+mod clients;
+mod demo;
+mod limits;
+mod readme;
+mod running;
+mod script;
+mod slt;
+mod stop;
+mod storage;

@@ -1,0 +1,43 @@
+//! How the server ends: in peace, at once, and not at all.
+
+use std::time::{Duration, Instant};
+
+use crate::running::{Running, state};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_running_statements_end_and_sends_idle_clients_away() {
+    let mut server = Running::start();
+    let (busy, idle) = (server.connect().await, server.connect().await);
+    let (before, _) = (server.cpu(), idle.simple_query("SELECT 1").await.expect("served"));
+    let statement = tokio::spawn(async move { busy.simple_query("SELECT pg_sleep(1.5)").await.map(|_| ()) });
+    let _ = before;
+    // the statement has begun when its connection is the one that is busy; a round trip of another client comes after its start
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.signal("TERM");
+    let start = Instant::now();
+    let refused = loop {
+        match server.try_connect().await {
+            Err(error) => break error,
+            Ok(_) => assert!(start.elapsed() < crate::running::PATIENCE, "clients still get in"),
+        }
+    };
+    assert!(refused.code().is_none_or(|c| c.code() == "57P01"), "{refused}");
+    statement.await.expect("the task ends").expect("the statement was allowed to end");
+    let error = idle.simple_query("SELECT 1").await.expect_err("sent away");
+    assert!(error.is_closed() || state(&error) == "57P01", "{error}");
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sigterm_ends_running_statements() {
+    let mut server = Running::start();
+    let client = server.connect().await;
+    let statement = tokio::spawn(async move { client.simple_query("SELECT pg_sleep(1000)").await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.signal("TERM");
+    let error = statement.await.expect("the task ends").expect_err("ended");
+    assert!(error.is_closed() || state(&error) == "57P01", "{error}");
+    assert_eq!(server.wait(), Some(0));
+}

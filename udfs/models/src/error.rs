@@ -1,0 +1,163 @@
+//! What can go wrong in this crate, as values with a class.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with the object it is about. The message says what is wrong; [`Error::hint`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No model has this name.
+    #[error("model \"{name}\" does not exist")]
+    NoSuchModel {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist, sorted.
+        known: Vec<String>,
+    },
+    /// The model exists, the version does not.
+    #[error("model \"{name}\" has no version {version}")]
+    NoSuchVersion {
+        /// The model's name.
+        name: String,
+        /// The version that was asked for.
+        version: u32,
+        /// The highest version there is.
+        latest: u32,
+    },
+    /// The model exists, the alias does not.
+    #[error("model \"{name}\" has no alias \"{alias}\"")]
+    NoSuchAlias {
+        /// The model's name.
+        name: String,
+        /// The alias that was asked for.
+        alias: String,
+        /// The aliases the model has, sorted.
+        known: Vec<String>,
+    },
+    /// Not a name of a model, or not a reference to one.
+    #[error("\"{name}\" is not a model name")]
+    InvalidName {
+        /// The text that was given.
+        name: String,
+    },
+    /// Bytes on disk are not what was written.
+    #[error("{object} is damaged: {reason}")]
+    Corrupt {
+        /// The model and version, or the file.
+        object: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The rows cannot be used for this model.
+    #[error("{reason}")]
+    Data {
+        /// What is wrong with the rows.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A training option is out of its range.
+    #[error("invalid value for option \"{option}\": {reason}")]
+    InvalidOption {
+        /// The option's name.
+        option: String,
+        /// What is allowed.
+        reason: String,
+    },
+    /// A graph was put together wrongly.
+    #[error("graph: {reason}")]
+    Graph {
+        /// The operation and the shapes that do not fit.
+        reason: String,
+    },
+    /// ONNX Runtime refused a graph or failed while running it.
+    #[error("ONNX Runtime: {reason}")]
+    Runtime {
+        /// The library's own message.
+        reason: String,
+    },
+    /// The ONNX Runtime library cannot be loaded.
+    #[error("ONNX Runtime cannot be loaded from {}: {reason}", path.display())]
+    RuntimeMissing {
+        /// The library's path.
+        path: PathBuf,
+        /// The loader's message.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// Another writer holds the model.
+    #[error("model \"{name}\" is being written by someone else")]
+    Busy {
+        /// The model's name.
+        name: String,
+    },
+    /// The work was stopped on request.
+    #[error("training was canceled")]
+    Canceled,
+}
+
+impl Error {
+    /// What the user can do, as one sentence without a full stop.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchModel { known, .. } if known.is_empty() => Some("no model has been trained yet".to_owned()),
+            Self::NoSuchModel { known, .. } => Some(format!("models: {}", list(known))),
+            Self::NoSuchVersion { latest, .. } => Some(format!("the latest version is {latest}")),
+            Self::NoSuchAlias { known, .. } if known.is_empty() => Some("the model has no aliases".to_owned()),
+            Self::NoSuchAlias { known, .. } => Some(format!("aliases: {}", list(known))),
+            Self::InvalidName { .. } => Some(
+                "a name is a lower-case letter followed by up to 62 lower-case letters, digits or underscores; \
+                 a version or an alias follows as in ctr@3 or ctr@champion"
+                    .to_owned(),
+            ),
+            Self::Corrupt { .. } => Some("train the model again, or restore the folder from a backup".to_owned()),
+            Self::Data { hint, .. } => Some(hint.clone()),
+            Self::RuntimeMissing { .. } => Some("run \"make setup\"".to_owned()),
+            Self::Busy { .. } => Some("try again when the other writer is done".to_owned()),
+            Self::InvalidOption { .. } | Self::Graph { .. } | Self::Runtime { .. } | Self::Io { .. } | Self::Canceled => None,
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn data(reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Data { reason: reason.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn graph(reason: impl Into<String>) -> Self {
+        Self::Graph { reason: reason.into() }
+    }
+
+    pub(crate) fn option(option: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidOption { option: option.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn corrupt(object: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Corrupt { object: object.into(), reason: reason.to_string() }
+    }
+}
+
+impl<R> From<ort::Error<R>> for Error {
+    fn from(error: ort::Error<R>) -> Self {
+        Self::Runtime { reason: error.message().to_owned() }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}

@@ -1,0 +1,340 @@
+//! The models on disk: immutable, numbered versions and the aliases that name them.
+//!
+//! ```text
+//! <root>/ctr/1/manifest.json      what it is: schema, statistics, metrics, options, source, SHA-256 of every file
+//! <root>/ctr/1/manifest.sha256    SHA-256 of the manifest
+//! <root>/ctr/1/scoring.onnx ...   the files the manifest lists
+//! <root>/aliases.json             {"ctr": {"champion": 1}}
+//! ```
+//!
+//! A version appears by one rename of a folder whose files are on disk already, so a reader or a crash never meets half of one.
+
+mod manifest;
+mod name;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+pub use self::manifest::{FileFacts, Manifest, Source};
+pub use self::name::{ModelName, ModelRef, Selector};
+use crate::durable::{self, Lock, Sharing};
+use crate::error::{Error, Result};
+
+/// The alias that a bare name stands for; the latest version unless it has been set.
+pub const DEFAULT_ALIAS: &str = "default";
+
+/// The alias that is always the highest version.
+pub const LATEST_ALIAS: &str = "latest";
+
+const MANIFEST: &str = "manifest.json";
+const MANIFEST_HASH: &str = "manifest.sha256";
+const ALIASES: &str = "aliases.json";
+const TEMPORARY_PREFIX: &str = ".new-";
+
+/// How long a writer waits for another one: publishing takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Aliases = BTreeMap<ModelName, BTreeMap<String, u32>>;
+
+/// A folder of models. Many processes may use one folder at a time.
+#[derive(Debug)]
+pub struct Registry {
+    root: PathBuf,
+}
+
+/// One version of a model.
+#[derive(Debug, Clone)]
+pub struct VersionInfo {
+    /// The model's name.
+    pub name: ModelName,
+    /// Its version, from 1.
+    pub version: u32,
+    /// A reference without version or alias means this version.
+    pub is_default: bool,
+    /// The aliases set on this version, sorted.
+    pub aliases: Vec<String>,
+    /// What the manifest says, or why it cannot be read.
+    pub state: State,
+}
+
+/// Whether a version's manifest can be read.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// The manifest is whole. The files it lists are verified when the model is loaded.
+    Ready(Box<Manifest>),
+    /// The manifest is missing or damaged, for this reason.
+    Damaged(String),
+}
+
+impl VersionInfo {
+    /// The manifest, unless it is damaged.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match &self.state {
+            State::Ready(manifest) => Some(manifest),
+            State::Damaged(_) => None,
+        }
+    }
+
+    /// When the version was saved, as RFC 3339 in UTC; `None` when the manifest is damaged.
+    pub fn created_at(&self) -> Option<&str> {
+        self.manifest().map(|m| m.created_at.as_str())
+    }
+}
+
+/// A version that has been read and verified.
+pub(crate) struct Stored {
+    pub(crate) manifest: Manifest,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Registry {
+    /// Opens a folder of models, creating it if it is missing, and removes what interrupted writers left behind.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        durable::create_directory(&root)?;
+        let registry = Self { root };
+        registry.sweep()?;
+        Ok(registry)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The names of all models, sorted.
+    pub fn names(&self) -> Result<Vec<ModelName>> {
+        let mut names = Vec::new();
+        for entry in entries(&self.root)? {
+            let Ok(name) = ModelName::parse(&entry) else { continue };
+            if self.latest(&name)?.is_some() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The model and version that a reference means now.
+    pub fn resolve(&self, reference: &ModelRef) -> Result<(ModelName, u32)> {
+        let name = &reference.name;
+        let Some(latest) = self.latest(name)? else { return Err(self.no_such_model(name)) };
+        let version = match &reference.selector {
+            Selector::Default => self.aliases()?.get(name).and_then(|a| a.get(DEFAULT_ALIAS)).copied().unwrap_or(latest),
+            Selector::Version(version) => *version,
+            Selector::Alias(alias) => self.alias(name, alias, latest)?,
+        };
+        if !self.version_directory(name, version).is_dir() {
+            return Err(Error::NoSuchVersion { name: name.to_string(), version, latest });
+        }
+        Ok((name.clone(), version))
+    }
+
+    /// All versions of all models, sorted by name and version. A damaged version is listed as such.
+    pub fn list(&self) -> Result<Vec<VersionInfo>> {
+        let aliases = self.aliases()?;
+        let mut list = Vec::new();
+        for name in self.names()? {
+            let own = aliases.get(&name);
+            let versions = self.versions(&name)?;
+            let default = own.and_then(|a| a.get(DEFAULT_ALIAS)).or(versions.last()).copied();
+            for version in versions {
+                let aliases = own.into_iter().flatten().filter(|(_, v)| **v == version).map(|(alias, _)| alias.clone()).collect();
+                let state = match self.manifest(&name, version) {
+                    Ok(manifest) => State::Ready(Box::new(manifest)),
+                    Err(error) => State::Damaged(error.to_string()),
+                };
+                list.push(VersionInfo { name: name.clone(), version, is_default: default == Some(version), aliases, state });
+            }
+        }
+        Ok(list)
+    }
+
+    /// What a version says of itself. The manifest's own hash is verified, the other files are not read.
+    pub fn manifest(&self, name: &ModelName, version: u32) -> Result<Manifest> {
+        let directory = self.version_directory(name, version);
+        let object = object(name, version);
+        let bytes = self.read_file(name, version, MANIFEST)?;
+        let expected =
+            fs::read_to_string(directory.join(MANIFEST_HASH)).map_err(|e| Error::corrupt(&object, format!("{MANIFEST_HASH}: {e}")))?;
+        if sha256(&bytes) != expected.trim() {
+            return Err(Error::corrupt(object, format!("{MANIFEST} does not match its SHA-256")));
+        }
+        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(object, format!("{MANIFEST}: {e}")))
+    }
+
+    /// Points an alias (such as `champion`, or `default`) at a version.
+    pub fn set_alias(&self, name: &ModelName, alias: &str, version: u32) -> Result<()> {
+        if alias == LATEST_ALIAS || ModelName::parse(alias).is_err() {
+            return Err(Error::InvalidName { name: format!("{name}@{alias}") });
+        }
+        self.resolve(&ModelRef { name: name.clone(), selector: Selector::Version(version) })?;
+        self.change_aliases(name, |aliases| {
+            aliases.entry(name.clone()).or_default().insert(alias.to_owned(), version);
+            Ok(())
+        })
+    }
+
+    /// Removes an alias. Without `default` a bare name means the latest version again.
+    pub fn remove_alias(&self, name: &ModelName, alias: &str) -> Result<()> {
+        self.change_aliases(name, |aliases| {
+            let own = aliases.entry(name.clone()).or_default();
+            if own.remove(alias).is_none() {
+                return Err(Error::NoSuchAlias { name: name.to_string(), alias: alias.to_owned(), known: own.keys().cloned().collect() });
+            }
+            Ok(())
+        })
+    }
+
+    /// Saves a new version and returns its number, which is higher than every earlier one of the name.
+    /// `manifest` gets the version and the facts of the files; the rest is kept as it is.
+    pub(crate) fn publish(&self, mut manifest: Manifest, files: &[(&str, Vec<u8>)]) -> Result<u32> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let name = manifest.name.clone();
+        let busy = || Error::Busy { name: name.to_string() };
+        // Keeps another process's sweep away from the temporary folder.
+        let _writing = Lock::take(self.root.join(".writers"), Sharing::Shared, PATIENCE)?.ok_or_else(busy)?;
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = Temporary(self.root.join(format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id())));
+        durable::create_directory(&temporary.0)?;
+        manifest.files.clear();
+        for (file, bytes) in files {
+            durable::write(&temporary.0.join(file), bytes)?;
+            manifest.files.insert((*file).to_owned(), FileFacts { bytes: bytes.len() as u64, sha256: sha256(bytes) });
+        }
+        let own = self.root.join(name.as_str());
+        durable::create_directory(&own)?;
+        let _numbering = Lock::take(own.join(".lock"), Sharing::Exclusive, PATIENCE)?.ok_or_else(busy)?;
+        manifest.version = self.latest(&name)?.unwrap_or(0) + 1;
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Io { path: temporary.0.join(MANIFEST), source: e.into() })?;
+        durable::write(&temporary.0.join(MANIFEST), &text)?;
+        durable::write(&temporary.0.join(MANIFEST_HASH), sha256(&text).as_bytes())?;
+        durable::publish(&temporary.0, &self.version_directory(&name, manifest.version))?;
+        Ok(manifest.version)
+    }
+
+    /// Reads a version and verifies every file.
+    pub(crate) fn read(&self, name: &ModelName, version: u32) -> Result<Stored> {
+        let (name, version) = self.resolve(&ModelRef { name: name.clone(), selector: Selector::Version(version) })?;
+        let manifest = self.manifest(&name, version)?;
+        let mut files = BTreeMap::new();
+        for (file, facts) in &manifest.files {
+            let bytes = self.read_file(&name, version, file)?;
+            if bytes.len() as u64 != facts.bytes {
+                let reason = format!("{file} has {} bytes instead of {}", bytes.len(), facts.bytes);
+                return Err(Error::corrupt(object(&name, version), reason));
+            }
+            if sha256(&bytes) != facts.sha256 {
+                return Err(Error::corrupt(object(&name, version), format!("{file} does not match its SHA-256")));
+            }
+            files.insert(file.clone(), bytes);
+        }
+        Ok(Stored { manifest, files })
+    }
+
+    fn read_file(&self, name: &ModelName, version: u32, file: &str) -> Result<Vec<u8>> {
+        let path = self.version_directory(name, version).join(file);
+        fs::read(path).map_err(|e| Error::corrupt(object(name, version), format!("{file}: {e}")))
+    }
+
+    fn version_directory(&self, name: &ModelName, version: u32) -> PathBuf {
+        self.root.join(name.as_str()).join(version.to_string())
+    }
+
+    fn versions(&self, name: &ModelName) -> Result<Vec<u32>> {
+        let directory = self.root.join(name.as_str());
+        if !directory.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut versions: Vec<u32> = entries(&directory)?.iter().filter_map(|e| e.parse().ok()).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    fn latest(&self, name: &ModelName) -> Result<Option<u32>> {
+        Ok(self.versions(name)?.last().copied())
+    }
+
+    fn alias(&self, name: &ModelName, alias: &str, latest: u32) -> Result<u32> {
+        if alias == LATEST_ALIAS {
+            return Ok(latest);
+        }
+        let own = self.aliases()?.remove(name).unwrap_or_default();
+        match own.get(alias) {
+            Some(version) => Ok(*version),
+            None if alias == DEFAULT_ALIAS => Ok(latest),
+            None => Err(Error::NoSuchAlias { name: name.to_string(), alias: alias.to_owned(), known: own.into_keys().collect() }),
+        }
+    }
+
+    fn aliases(&self) -> Result<Aliases> {
+        let path = self.root.join(ALIASES);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Aliases::new()),
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(ALIASES, e))
+    }
+
+    fn change_aliases(&self, name: &ModelName, change: impl FnOnce(&mut Aliases) -> Result<()>) -> Result<()> {
+        let _lock =
+            Lock::take(self.root.join(".aliases"), Sharing::Exclusive, PATIENCE)?.ok_or_else(|| Error::Busy { name: name.to_string() })?;
+        let mut aliases = self.aliases()?;
+        change(&mut aliases)?;
+        aliases.retain(|_, own| !own.is_empty());
+        let text = serde_json::to_vec_pretty(&aliases).map_err(|e| Error::Io { path: self.root.join(ALIASES), source: e.into() })?;
+        durable::replace(&self.root, ALIASES, &text)
+    }
+
+    fn no_such_model(&self, name: &ModelName) -> Error {
+        let known = self.names().unwrap_or_default().iter().map(ToString::to_string).collect();
+        Error::NoSuchModel { name: name.to_string(), known }
+    }
+
+    /// Removes the temporary folders of writers that died. Skipped while any writer is at work.
+    fn sweep(&self) -> Result<()> {
+        let Some(_lock) = Lock::take(self.root.join(".writers"), Sharing::Exclusive, Duration::ZERO)? else { return Ok(()) };
+        for entry in entries(&self.root)?.iter().filter(|e| e.starts_with(TEMPORARY_PREFIX)) {
+            let path = self.root.join(entry);
+            tracing::warn!(path = %path.display(), "removing a model that was never finished");
+            fs::remove_dir_all(&path).map_err(Error::io(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A folder that is removed when the writer gives up. After the rename it no longer exists.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.0.exists()
+            && let Err(error) = fs::remove_dir_all(&self.0)
+        {
+            tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays until the next start");
+        }
+    }
+}
+
+fn object(name: &ModelName, version: u32) -> String {
+    format!("model \"{name}@{version}\"")
+}
+
+fn entries(directory: &Path) -> Result<Vec<String>> {
+    fs::read_dir(directory)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned())).collect())
+        .map_err(Error::io(directory))
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What a saved version says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ModelName, sha256};
+use crate::click::{Progress, TrainOptions};
+use crate::features::Feature;
+
+/// Everything needed to load a version, to judge it and to train it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this layout, now 1.
+    pub format: u32,
+    /// The model's name.
+    pub name: ModelName,
+    /// The version, from 1.
+    pub version: u32,
+    /// The version whose weights the training started from, if any.
+    pub parent: Option<u32>,
+    /// When it was saved, RFC 3339 in UTC.
+    pub created_at: String,
+    /// Where the training rows came from.
+    pub source: Source,
+    /// SHA-256 of the source query's text.
+    pub source_sha256: String,
+    /// Training and validation rows together.
+    pub rows: u64,
+    /// Rows with label 1 among them.
+    pub positives: u64,
+    /// The seed; with the same rows and options it gives the same weights.
+    pub seed: u64,
+    /// Input columns with their statistics.
+    pub features: Vec<Feature>,
+    /// The options of the training, with every default filled in.
+    pub options: TrainOptions,
+    /// Rows of the embedding table.
+    pub table_rows: usize,
+    /// Metrics of every epoch.
+    pub epochs: Vec<Progress>,
+    /// The epoch whose weights were kept, from 1.
+    pub best_epoch: u32,
+    /// Version of ONNX Runtime that trained it.
+    pub runtime: String,
+    /// The other files of the version.
+    pub files: BTreeMap<String, FileFacts>,
+}
+
+impl Manifest {
+    /// The metrics of the epoch whose weights were kept.
+    pub fn best(&self) -> Option<&Progress> {
+        self.epochs.iter().find(|e| e.epoch == self.best_epoch)
+    }
+}
+
+/// Where training rows came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Name of the label column.
+    pub label: String,
+    /// Text of the query that gave the rows.
+    pub query: String,
+    /// Number of rows the query gave.
+    pub rows: u64,
+}
+
+impl Source {
+    pub(crate) fn sha256(&self) -> String {
+        sha256(self.query.as_bytes())
+    }
+}
+
+/// Size and hash of a file, checked at load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFacts {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}

@@ -1,0 +1,486 @@
+//! The one declaration of each SQL function. The rewrite of statements, the engine's signatures, the catalog's routines, the reference and
+//! the hints are all derived from it; there is no second list.
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::logical_expr::{Signature, TypeSignature, Volatility};
+
+use crate::error::{Error, Result};
+
+/// What a function is to SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One value per row.
+    Scalar,
+    /// One value per group of rows.
+    Aggregate,
+    /// Rows: stands in FROM.
+    Table,
+}
+
+/// What an argument is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A plain value.
+    Value,
+    /// The columns of a row: a table alias, `alias.*`, named values, or values in the declared order.
+    Row,
+    /// A query in `$$...$$` or in parentheses, planned as a relation of the caller's statement.
+    Query,
+    /// A model: `'ctr'`, `'ctr@3'` or `'ctr@champion'`.
+    Model,
+}
+
+/// The SQL type of an argument or result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// `text`
+    Text,
+    /// `boolean`
+    Boolean,
+    /// `integer`, 32 bits
+    Integer,
+    /// `bigint`, 64 bits
+    BigInt,
+    /// `double precision`
+    Double,
+    /// `timestamp with time zone`
+    Timestamp,
+    /// Any integer, decimal or floating-point type.
+    Number,
+    /// A number, or a `boolean` that counts as 0 or 1.
+    Outcome,
+    /// `boolean`, or a number that is 0 or 1.
+    Label,
+    /// A row of named columns.
+    Row,
+    /// A query.
+    Query,
+}
+
+impl Type {
+    /// The type in a user's words.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::BigInt => "bigint",
+            Self::Double => "double precision",
+            Self::Timestamp => "timestamp with time zone",
+            Self::Number => "number",
+            Self::Outcome => "number or boolean",
+            Self::Label => "boolean or 0/1",
+            Self::Row => "row",
+            Self::Query => "query",
+        }
+    }
+
+    /// The PostgreSQL type that stands for it in the catalog.
+    pub fn pg(self) -> &'static str {
+        match self {
+            Self::Number => "double precision",
+            Self::Label | Self::Outcome => "any",
+            Self::Row => "record",
+            Self::Query => "text",
+            other => other.sql(),
+        }
+    }
+
+    /// Whether a value of this engine type is accepted; an untyped NULL or parameter always is.
+    pub fn accepts(self, actual: &DataType) -> bool {
+        if actual.is_null() {
+            return true;
+        }
+        match self {
+            Self::Text | Self::Query => is_text(actual),
+            Self::Boolean => *actual == DataType::Boolean,
+            Self::Integer | Self::BigInt => actual.is_integer(),
+            Self::Double | Self::Number => actual.is_numeric(),
+            Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
+            Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
+            Self::Row => true,
+        }
+    }
+
+    /// The engine's type of a result.
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            Self::Boolean => DataType::Boolean,
+            Self::Integer => DataType::Int32,
+            Self::BigInt => DataType::Int64,
+            Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
+            Self::Timestamp => {
+                DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into()))
+            }
+            Self::Text | Self::Query | Self::Row => DataType::Utf8,
+        }
+    }
+}
+
+fn is_text(actual: &DataType) -> bool {
+    match actual {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+/// Whether an argument may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It must be given.
+    Required,
+    /// It may be left out; the function then does without it. Only last parameters are.
+    Optional,
+    /// It may be left out; this SQL literal stands for it.
+    Default(&'static str),
+}
+
+/// One parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// The name, as in `name => value`.
+    pub name: &'static str,
+    /// Its SQL type.
+    pub data_type: Type,
+    /// What it is for.
+    pub role: Role,
+    /// Whether it may be left out.
+    pub presence: Presence,
+    /// One sentence in Markdown.
+    pub docs: &'static str,
+}
+
+impl Parameter {
+    /// A plain value that must be given.
+    pub(crate) const fn value(name: &'static str, data_type: Type, docs: &'static str) -> Self {
+        Self { name, data_type, role: Role::Value, presence: Presence::Required, docs }
+    }
+
+    /// A model that must be given.
+    pub(crate) const fn model(name: &'static str, docs: &'static str) -> Self {
+        Self { name, data_type: Type::Text, role: Role::Model, presence: Presence::Required, docs }
+    }
+
+    /// A row of columns that must be given.
+    pub(crate) const fn row(name: &'static str, docs: &'static str) -> Self {
+        Self { name, data_type: Type::Row, role: Role::Row, presence: Presence::Required, docs }
+    }
+
+    /// A query that must be given.
+    pub(crate) const fn query(name: &'static str, docs: &'static str) -> Self {
+        Self { name, data_type: Type::Query, role: Role::Query, presence: Presence::Required, docs }
+    }
+
+    /// The parameter with a default, as an SQL literal.
+    pub(crate) const fn or(mut self, literal: &'static str) -> Self {
+        self.presence = Presence::Default(literal);
+        self
+    }
+
+    /// The parameter as one that may be left out.
+    pub(crate) const fn optional(mut self) -> Self {
+        self.presence = Presence::Optional;
+        self
+    }
+}
+
+/// One column of a table function's result.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// The column's name.
+    pub name: &'static str,
+    /// Its SQL type.
+    pub data_type: Type,
+    /// Whether it can be NULL.
+    pub nullable: bool,
+    /// One sentence in Markdown.
+    pub docs: &'static str,
+}
+
+impl Column {
+    /// A column that is never NULL.
+    pub(crate) const fn new(name: &'static str, data_type: Type, docs: &'static str) -> Self {
+        Self { name, data_type, nullable: false, docs }
+    }
+
+    /// The column as one that can be NULL.
+    pub(crate) const fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+}
+
+/// What a function returns.
+#[derive(Debug, Clone, Copy)]
+pub enum Returns {
+    /// A value.
+    Value(Type),
+    /// Rows of these columns.
+    Rows(&'static [Column]),
+}
+
+/// A way to fail that users meet.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    /// The SQLSTATE the client sees.
+    pub sqlstate: &'static str,
+    /// When it happens.
+    pub when: &'static str,
+}
+
+/// The declaration of one SQL function.
+#[derive(Debug, Clone, Copy)]
+pub struct Function {
+    /// The name, lower case, with its schema if it has one (`ml.predict`).
+    pub name: &'static str,
+    /// What it is to SQL.
+    pub kind: Kind,
+    /// Its parameters, in the order of positional arguments.
+    pub parameters: &'static [Parameter],
+    /// What it returns.
+    pub returns: Returns,
+    /// One line, without a full stop.
+    pub summary: &'static str,
+    /// Paragraphs in Markdown.
+    pub docs: &'static str,
+    /// A statement that runs.
+    pub example: &'static str,
+    /// The ways to fail.
+    pub errors: &'static [Failure],
+}
+
+impl Function {
+    /// The call as a user would write it: `auc(label boolean or 0/1, score number [, weight number])`.
+    pub fn signature(&self) -> String {
+        let mut text = format!("{}(", self.name);
+        for (position, parameter) in self.parameters.iter().enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            let (name, data_type) = (parameter.name, parameter.data_type.sql());
+            text.push_str(&match parameter.presence {
+                Presence::Required => format!("{comma}{name} {data_type}"),
+                Presence::Optional => format!(" [{comma}{name} {data_type}]"),
+                Presence::Default(value) => format!("{comma}{name} {data_type} default {value}"),
+            });
+        }
+        text.push(')');
+        text
+    }
+
+    /// The position of a parameter.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.parameters.iter().position(|parameter| parameter.name == name)
+    }
+
+    /// The parameter that takes a row, if there is one.
+    pub fn row(&self) -> Option<usize> {
+        self.parameters.iter().position(|parameter| parameter.role == Role::Row)
+    }
+
+    /// The engine's signature: the number of arguments. Their types are checked by [`Function::check_types`], whose errors say more.
+    pub(crate) fn engine_signature(&self, volatility: Volatility) -> Signature {
+        let optional = self.parameters.iter().filter(|p| p.presence == Presence::Optional).count();
+        let counts = (self.parameters.len() - optional)..=self.parameters.len();
+        Signature::new(TypeSignature::OneOf(counts.map(TypeSignature::Any).collect()), volatility)
+    }
+
+    /// Checks the types of positional arguments.
+    pub(crate) fn check_types<'a>(&self, actual: impl IntoIterator<Item = &'a DataType>) -> Result<()> {
+        for (parameter, actual) in self.parameters.iter().zip(actual) {
+            if !parameter.data_type.accepts(actual) {
+                return Err(Error::WrongType {
+                    object: format!("argument {} of {}", parameter.name, self.name),
+                    actual: sql_type(actual),
+                    detail: Some(format!("the function is {}", self.signature())),
+                    hint: Some(format!("it takes {}", parameter.data_type.sql())),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of a table function; empty for others.
+    pub fn columns(&self) -> &'static [Column] {
+        match self.returns {
+            Returns::Rows(columns) => columns,
+            Returns::Value(_) => &[],
+        }
+    }
+
+    /// The engine's schema of a table function.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        let fields: Vec<_> = self.columns().iter().map(|c| Field::new(c.name, c.data_type.arrow(), c.nullable)).collect();
+        SchemaRef::new(Schema::new(fields))
+    }
+}
+
+/// An engine type in SQL's words: `bigint`, `text`, `double precision[]`.
+pub(crate) fn sql_type(actual: &DataType) -> String {
+    match actual {
+        DataType::Null => "NULL".to_owned(),
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
+        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".to_owned(),
+        DataType::Float16 | DataType::Float32 => "real".to_owned(),
+        DataType::Float64 => "double precision".to_owned(),
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => "numeric".to_owned(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
+        DataType::Date32 | DataType::Date64 => "date".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
+        DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".to_owned(),
+        DataType::Dictionary(_, values) => sql_type(values),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => format!("{}[]", sql_type(item.data_type())),
+        DataType::Struct(_) => "a row".to_owned(),
+        DataType::Map(..) => "a map".to_owned(),
+        DataType::RunEndEncoded(_, values) => sql_type(values.data_type()),
+        DataType::Union(..) => "a union".to_owned(),
+    }
+}
+
+/// All functions, by name.
+pub fn functions() -> &'static [&'static Function] {
+    static FUNCTIONS: &[&Function] = &[
+        &crate::auc::DECLARATION,
+        &crate::finetune::DECLARATION,
+        &crate::ips::DECLARATION,
+        &crate::logloss::DECLARATION,
+        &crate::predict_ctr::DECLARATION,
+    ];
+    FUNCTIONS
+}
+
+/// The function of this (lower-case) name.
+pub fn function(name: &str) -> Option<&'static Function> {
+    functions().iter().copied().find(|function| function.name == name)
+}
+
+/// The candidate whose name is closest to a misspelt one, if one is close enough to be meant.
+pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    crate::spelling::closest(candidates, name)
+}
+
+/// A function as the catalog shows it (`pg_proc`, `\df`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routine {
+    /// The schema, if it has one of its own (`ml`).
+    pub schema: Option<&'static str>,
+    /// The name without the schema.
+    pub name: &'static str,
+    /// What it is to SQL.
+    pub kind: Kind,
+    /// Its arguments.
+    pub arguments: Vec<Argument>,
+    /// The result type; `record` for rows.
+    pub result: &'static str,
+    /// Name and type of each column, for a table function.
+    pub columns: Vec<(&'static str, &'static str)>,
+    /// The comment: summary and documentation.
+    pub docs: String,
+}
+
+/// An argument as the catalog shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// The PostgreSQL type.
+    pub data_type: &'static str,
+    /// The default as SQL; `NULL` for one that may be left out.
+    pub default: Option<&'static str>,
+    /// What it is for.
+    pub docs: &'static str,
+}
+
+/// All functions as the catalog shows them.
+pub fn routines() -> Vec<Routine> {
+    functions().iter().map(|function| routine(function)).collect()
+}
+
+fn routine(function: &Function) -> Routine {
+    let (schema, name) = match function.name.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, function.name),
+    };
+    let arguments = function.parameters.iter().map(|parameter| Argument {
+        name: parameter.name,
+        data_type: parameter.data_type.pg(),
+        default: match parameter.presence {
+            Presence::Required => None,
+            Presence::Optional => Some("NULL"),
+            Presence::Default(value) => Some(value),
+        },
+        docs: parameter.docs,
+    });
+    Routine {
+        schema,
+        name,
+        kind: function.kind,
+        arguments: arguments.collect(),
+        result: match function.returns {
+            Returns::Value(data_type) => data_type.pg(),
+            Returns::Rows(_) => "record",
+        },
+        columns: function.columns().iter().map(|column| (column.name, column.data_type.pg())).collect(),
+        docs: format!("{}\n\n{}", function.summary, function.docs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_documented_and_well_formed() {
+        for function in functions() {
+            let name = function.name;
+            assert!(!function.summary.is_empty() && !function.summary.ends_with('.'), "{name}: summary");
+            assert!(function.docs.len() > 80, "{name}: docs");
+            assert!(function.example.contains(name), "{name}: the example calls something else");
+            assert!(!function.errors.is_empty(), "{name}: errors");
+            for parameter in function.parameters {
+                assert!(!parameter.docs.is_empty(), "{name}.{}: docs", parameter.name);
+            }
+            for column in function.columns() {
+                assert!(!column.docs.is_empty(), "{name}.{}: docs", column.name);
+            }
+            let optional = function.parameters.iter().skip_while(|p| p.presence != Presence::Optional);
+            assert!(optional.clone().all(|p| p.presence == Presence::Optional), "{name}: only last parameters may be left out");
+            assert!(function.name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.' || c.is_ascii_digit()), "{name}");
+        }
+        let names: Vec<_> = functions().iter().map(|function| function.name).collect();
+        assert!(names.is_sorted(), "functions are listed by name");
+    }
+
+    #[test]
+    fn signatures_read_like_the_call() {
+        assert_eq!(function("auc").unwrap().signature(), "auc(label boolean or 0/1, score number [, weight number])");
+        assert!(function("finetune").unwrap().signature().starts_with("finetune(model text, query query, label text, model_type text default 'dcnv2'"));
+    }
+
+    #[test]
+    fn routines_carry_names_types_and_defaults() {
+        let routines = routines();
+        let finetune = routines.iter().find(|routine| routine.name == "finetune").unwrap();
+        assert_eq!((finetune.schema, finetune.result), (None, "record"));
+        assert!(finetune.columns.contains(&("version", "integer")));
+        let epochs = finetune.arguments.iter().find(|argument| argument.name == "epochs").unwrap();
+        assert_eq!((epochs.data_type, epochs.default.is_some()), ("integer", true));
+        let auc = routines.iter().find(|routine| routine.name == "auc").unwrap();
+        assert_eq!(auc.arguments.iter().map(|a| a.default).collect::<Vec<_>>(), [None, None, Some("NULL")]);
+    }
+
+    #[test]
+    fn a_misspelt_function_is_recognised() {
+        let names = || functions().iter().map(|function| function.name);
+        assert_eq!(closest("predict_crt", names()), Some("predict_ctr"));
+        assert_eq!(closest("sum", names()), None);
+    }
+}

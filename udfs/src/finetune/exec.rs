@@ -1,0 +1,197 @@
+//! Runs a training below a stream of rows.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use stratagem_models::click::{self, Progress};
+use stratagem_models::features::Examples;
+use stratagem_models::registry::Source;
+use tokio::sync::mpsc;
+
+use super::{DECLARATION, Training, rows};
+use crate::error::Error;
+use crate::models::{Error as ModelError, Models};
+use crate::notice::{self, Severity};
+
+/// Trains on the rows of its input and yields a row per epoch.
+#[derive(Debug)]
+pub(super) struct FinetuneExec {
+    models: Arc<Models>,
+    training: Arc<Training>,
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl FinetuneExec {
+    pub(super) fn new(models: Arc<Models>, training: Arc<Training>, input: Arc<dyn ExecutionPlan>) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(DECLARATION.schema()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { models, training, input, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for FinetuneExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Training { name, label_name, options, columns, .. } = &*self.training;
+        let (model_type, epochs, features) = (options.model_type, options.epochs, columns.len());
+        write!(f, "FinetuneExec: model={name}, model_type={model_type}, label={label_name}, features={features}, epochs={epochs}")
+    }
+}
+
+impl ExecutionPlan for FinetuneExec {
+    fn name(&self) -> &str {
+        "FinetuneExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
+        Ok(Arc::new(Self::new(Arc::clone(&self.models), Arc::clone(&self.training), input)))
+    }
+
+    #[allow(deprecated, reason = "required by the trait until it is removed")]
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (models, training, input) = (Arc::clone(&self.models), Arc::clone(&self.training), Arc::clone(&self.input));
+        // Dropping the stream aborts the task, and what the task holds stops the training.
+        let mut stream = RecordBatchReceiverStream::builder(self.schema(), 1);
+        let out = stream.tx();
+        stream.spawn(run(models, training, input, context, out));
+        Ok(stream.build())
+    }
+}
+
+/// What the training thread reports.
+enum Report {
+    Epoch(Progress, f64),
+    Saved { version: u32, kept: Progress, seconds: f64 },
+    Failed(ModelError),
+}
+
+/// Tells the training thread that nobody waits for it any more.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn run(
+    models: Arc<Models>,
+    training: Arc<Training>,
+    input: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    out: mpsc::Sender<Result<RecordBatch>>,
+) -> Result<()> {
+    let schema = DECLARATION.schema();
+    let (examples, memory) = rows::read(&training, &input, &context).await?;
+    let summary = format!("training {} on {} rows with {} features", training.name, examples.batch.rows, training.columns.len());
+    notice::send(context.session_config(), Severity::Notice, summary);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let _stop = StopOnDrop(Arc::clone(&stop));
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let name = training.name.to_string();
+    let thread = thread::Builder::new().name(format!("train {name}")).spawn({
+        let training = Arc::clone(&training);
+        move || {
+            // The memory is given back when the training is over, also when that is after its statement.
+            let _memory = memory;
+            train(&models, &training, examples, &report, &stop);
+        }
+    })?;
+    while let Some(report) = reports.recv().await {
+        let row = match report {
+            Report::Epoch(progress, seconds) => {
+                let left = f64::from(progress.epochs - progress.epoch);
+                row(&schema, &name, None, &progress, seconds, left * progress.seconds)?
+            }
+            Report::Saved { version, kept, seconds } => row(&schema, &name, Some(version), &kept, seconds, 0.0)?,
+            Report::Failed(error) => return Err(Error::from(error).into()),
+        };
+        if out.send(Ok(row)).await.is_err() {
+            return Ok(());
+        }
+    }
+    // The thread has dropped its end, so it is done and this does not wait.
+    thread.join().map_err(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Trains and saves, on a thread of its own.
+fn train(models: &Models, training: &Training, mut examples: Examples, report: &mpsc::UnboundedSender<Report>, stop: &AtomicBool) {
+    let outcome = (|| {
+        let started = Instant::now();
+        rows::settle(&mut examples);
+        let mut on_epoch = |progress: &Progress| match report.send(Report::Epoch(progress.clone(), started.elapsed().as_secs_f64())) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        };
+        let trained = click::train(&models.runtime()?, &examples, &training.options, &mut on_epoch, stop)?;
+        let best = trained.best_epoch();
+        let kept = trained.epochs().iter().find(|epoch| epoch.epoch == best).cloned().ok_or(ModelError::Canceled)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(ModelError::Canceled);
+        }
+        let rows = examples.batch.rows as u64;
+        let source = Source { label: training.label_name.clone(), query: training.query.clone(), rows };
+        let version = trained.save(models.registry(), &training.name, source)?;
+        Ok(Report::Saved { version, kept, seconds: started.elapsed().as_secs_f64() })
+    })();
+    // Nobody listens to the end of a training that was stopped.
+    let _ = report.send(outcome.unwrap_or_else(Report::Failed));
+}
+
+fn row(schema: &SchemaRef, model: &str, version: Option<u32>, progress: &Progress, seconds: f64, eta: f64) -> Result<RecordBatch> {
+    let whole = |value: Option<u32>| -> ArrayRef { Arc::new(Int32Array::from(vec![value.and_then(|value| i32::try_from(value).ok())])) };
+    let double = |value: Option<f64>| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![model])),
+        whole(version),
+        whole(Some(progress.epoch)),
+        whole(Some(progress.epochs)),
+        Arc::new(Int64Array::from(vec![i64::try_from(progress.rows).unwrap_or(i64::MAX)])),
+        double(Some(progress.train_loss)),
+        double(progress.validation_loss),
+        double(progress.validation_auc),
+        double(Some(seconds)),
+        double(Some(eta)),
+    ];
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(DataFusionError::from)
+}

@@ -1,0 +1,163 @@
+//! The models of a server: the registry, the runtime that runs them, and those that are in memory, shared by all sessions.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stratagem_models::click::ClickModel;
+use stratagem_models::features::Feature;
+use stratagem_models::registry::{ModelName, ModelRef, Registry, VersionInfo};
+pub use stratagem_models::runtime::{Device, Runtime};
+
+pub use stratagem_models::error::{Error, Result};
+
+/// The most models in memory; the one that was used longest ago gives way.
+const RESIDENT: usize = 16;
+
+/// The most versions whose features are remembered.
+const REMEMBERED: usize = 1024;
+
+/// Where the runtime's library is, asked for when the first model is needed; an error is one sentence with the command that repairs it.
+pub type Library = Box<dyn Fn() -> std::result::Result<PathBuf, String> + Send + Sync>;
+
+/// A version of a model that a statement works with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pinned {
+    /// The model.
+    pub name: ModelName,
+    /// The version.
+    pub version: u32,
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// The models of a server.
+pub struct Models {
+    registry: Registry,
+    library: Library,
+    device: Device,
+    runtime: Mutex<Option<Arc<Runtime>>>,
+    resident: Mutex<Resident>,
+    features: Mutex<HashMap<Pinned, Arc<[Feature]>>>,
+}
+
+/// The models in memory, with the time of their last use.
+#[derive(Default)]
+struct Resident {
+    clock: u64,
+    models: HashMap<Pinned, Slot>,
+}
+
+struct Slot {
+    used: u64,
+    /// Held while the model is loaded, so that two statements do not load it twice.
+    model: Arc<Mutex<Option<Arc<ClickModel>>>>,
+}
+
+impl Models {
+    /// Opens a folder of models. The runtime is loaded when the first model is needed; a server without one starts all the same.
+    pub fn open(folder: &Path, device: Device, library: Library) -> Result<Self> {
+        Ok(Self {
+            registry: Registry::open(folder)?,
+            library,
+            device,
+            runtime: Mutex::default(),
+            resident: Mutex::default(),
+            features: Mutex::default(),
+        })
+    }
+
+    /// The models on disk.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The runtime, loaded now if it was not before. A failure is not remembered: the library may be there the next time.
+    pub fn runtime(&self) -> Result<Arc<Runtime>> {
+        let mut runtime = lock(&self.runtime);
+        if let Some(runtime) = &*runtime {
+            return Ok(Arc::clone(runtime));
+        }
+        let path = (self.library)().map_err(|reason| Error::Runtime { reason })?;
+        let loaded = Runtime::load(&path, self.device)?;
+        Ok(Arc::clone(runtime.insert(loaded)))
+    }
+
+    /// The runtime, if a model has needed it already.
+    pub fn loaded_runtime(&self) -> Option<Arc<Runtime>> {
+        lock(&self.runtime).clone()
+    }
+
+    /// The version that a reference (`ctr`, `ctr@3`, `ctr@champion`) means now.
+    pub fn resolve(&self, reference: &str) -> Result<Pinned> {
+        let reference: ModelRef = reference.parse()?;
+        let (name, version) = self.registry.resolve(&reference)?;
+        Ok(Pinned { name, version })
+    }
+
+    /// The input columns of a version; it is not loaded for that.
+    pub fn features(&self, pinned: &Pinned) -> Result<Arc<[Feature]>> {
+        if let Some(known) = lock(&self.features).get(pinned) {
+            return Ok(Arc::clone(known));
+        }
+        let features: Arc<[Feature]> = self.registry.manifest(&pinned.name, pinned.version)?.features.into();
+        let mut known = lock(&self.features);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(pinned.clone(), Arc::clone(&features));
+        Ok(features)
+    }
+
+    /// A version in memory, loaded now if it was not before.
+    pub fn model(&self, pinned: &Pinned) -> Result<Arc<ClickModel>> {
+        let slot = lock(&self.resident).slot(pinned);
+        let mut model = lock(&slot);
+        if let Some(model) = &*model {
+            return Ok(Arc::clone(model));
+        }
+        let loaded = Arc::new(ClickModel::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version)?);
+        Ok(Arc::clone(model.insert(loaded)))
+    }
+
+    /// All versions on disk, by name and version.
+    pub fn list(&self) -> Result<Vec<VersionInfo>> {
+        self.registry.list()
+    }
+
+    /// How many models are in memory.
+    pub fn resident(&self) -> usize {
+        lock(&self.resident).models.len()
+    }
+}
+
+impl Resident {
+    fn slot(&mut self, pinned: &Pinned) -> Arc<Mutex<Option<Arc<ClickModel>>>> {
+        self.clock += 1;
+        if !self.models.contains_key(pinned)
+            && self.models.len() >= RESIDENT
+            && let Some(oldest) = self.models.iter().min_by_key(|(_, slot)| slot.used).map(|(oldest, _)| oldest.clone())
+        {
+            self.models.remove(&oldest);
+        }
+        let slot = self.models.entry(pinned.clone()).or_insert_with(|| Slot { used: 0, model: Arc::default() });
+        slot.used = self.clock;
+        Arc::clone(&slot.model)
+    }
+}
+
+impl fmt::Debug for Models {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Models").field("registry", &self.registry).field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+/// A lock whose data is valid at every moment, so that a panic while it was held does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,107 @@
+//! Settles, once per statement, which version of a model each call means, and drops the columns of a row that the model does not read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::error::Error;
+use crate::features;
+use crate::models::{Models, Pinned};
+use crate::predict_ctr::{self, PredictCtr};
+
+/// `predict_ctr('ctr', ...)` becomes `predict_ctr('ctr@3', ...)`, the same version everywhere in the statement.
+#[derive(Debug)]
+pub(crate) struct PinModels(pub(crate) Arc<Models>);
+
+impl AnalyzerRule for PinModels {
+    fn name(&self) -> &str {
+        "pin_models"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let mut pins = HashMap::new();
+        let pinned = plan.transform_up_with_subqueries(|plan| {
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let pinned = expression.transform_up(|expression| self.pin(expression, &mut pins))?;
+                Ok(pinned.update_data(|expression| name.restore(expression)))
+            })
+        })?;
+        Ok(pinned.data)
+    }
+}
+
+impl PinModels {
+    fn pin(&self, expression: Expr, pins: &mut HashMap<String, Pinned>) -> Result<Transformed<Expr>> {
+        let Expr::ScalarFunction(call) = expression else { return Ok(Transformed::no(expression)) };
+        if !call.func.inner().is::<PredictCtr>() {
+            return Ok(Transformed::no(Expr::ScalarFunction(call)));
+        }
+        let ScalarFunction { func, mut args } = call;
+        let model = match args.first() {
+            Some(Expr::Literal(model, _)) => predict_ctr::reference(model)?.to_owned(),
+            // A prepared statement; the call comes here again with the parameter's value.
+            Some(Expr::Placeholder(_)) => return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
+            _ => return Err(predict_ctr::not_constant().into()),
+        };
+        let pinned = match pins.get(&model) {
+            Some(pinned) => pinned.clone(),
+            None => {
+                let pinned = self.0.resolve(&model).map_err(Error::from)?;
+                pins.insert(model, pinned.clone());
+                pinned
+            }
+        };
+        args[0] = Expr::Literal(ScalarValue::Utf8(Some(pinned.to_string())), None);
+        let known = self.0.features(&pinned).map_err(Error::from)?;
+        prune(&mut args[1], &features::columns(&known));
+        Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
+    }
+}
+
+/// Leaves only the wanted fields of a `named_struct(...)`, so that a scan does not read the others.
+fn prune(row: &mut Expr, wanted: &[&str]) {
+    let Expr::ScalarFunction(call) = row else { return };
+    if call.func.name() != "named_struct" || call.args.len() % 2 != 0 {
+        return;
+    }
+    let keep = |name: &Expr| match name {
+        Expr::Literal(name, _) => name.try_as_str().flatten().is_some_and(|name| wanted.contains(&name)),
+        _ => true,
+    };
+    let pairs: Vec<Expr> = call.args.chunks(2).filter(|pair| keep(&pair[0])).flatten().cloned().collect();
+    // Values by position have other names; they are all wanted.
+    if !pairs.is_empty() {
+        call.args = pairs;
+    }
+}
+
+/// The models that a plan will score with, as pinned by [`PinModels`].
+pub(crate) fn pinned(plan: &LogicalPlan, models: &Models) -> Result<Vec<Pinned>> {
+    let mut found: Vec<Pinned> = Vec::new();
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                if let Expr::ScalarFunction(call) = expression
+                    && call.func.inner().is::<PredictCtr>()
+                    && let Some(Expr::Literal(model, _)) = call.args.first()
+                {
+                    let pinned = models.resolve(predict_ctr::reference(model)?).map_err(Error::from)?;
+                    if !found.contains(&pinned) {
+                        found.push(pinned);
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}

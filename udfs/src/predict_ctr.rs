@@ -1,0 +1,151 @@
+//! `predict_ctr(model, features)`: the probability of a click, by a trained model.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use stratagem_models::features::Batch;
+
+use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
+use crate::error::Error;
+use crate::features::Encoder;
+use crate::models::Models;
+
+/// The declaration of `predict_ctr`.
+pub static DECLARATION: Function = Function {
+    name: "predict_ctr",
+    kind: Kind::Scalar,
+    parameters: &[
+        Parameter::model("model", "The model: `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias)."),
+        Parameter::row(
+            "features",
+            "The row to score: a table alias (`i` or `i.*`), `name => value` for each feature, both (a named value replaces the column of that \
+             name), or values in the order of the training query.",
+        ),
+    ],
+    returns: Returns::Value(Type::Double),
+    summary: "Probability of a click on a row, by a trained model",
+    docs: "Scores a row with a model that `finetune` has trained. The model finds its features by name and leaves other columns alone, so the \
+           row may be wider than the training query. Whether all features are there with a type that fits is checked before the first row is \
+           read. The result is within 0 and 1, never NaN; a feature that is NULL and a category that was never seen are handled by the model. \
+           The result is NULL only for a row value that is NULL as a whole.\n\n\
+           A reference without a version is settled once per statement: all calls in a statement use the same version, also when a new one \
+           is saved meanwhile. The model stays in memory, shared by all sessions.",
+    example: "SELECT i.item_id, predict_ctr('ctr', i) AS p FROM impressions i ORDER BY p DESC LIMIT 20",
+    errors: &[
+        Failure { sqlstate: "42704", when: "the model, the version or the alias does not exist" },
+        Failure { sqlstate: "42703", when: "a feature of the model is missing in the row" },
+        Failure { sqlstate: "42804", when: "a feature has a type that the model was not trained on" },
+        Failure { sqlstate: "22023", when: "the model is not a constant" },
+        Failure { sqlstate: "XX001", when: "the files of the model are damaged" },
+    ],
+};
+
+/// The SQL function over the models of a server.
+#[derive(Debug)]
+pub(crate) struct PredictCtr {
+    models: Arc<Models>,
+    signature: Signature,
+}
+
+impl PredictCtr {
+    pub(crate) fn function(models: Arc<Models>) -> ScalarUDF {
+        // Stable, not immutable: what a name without version means can change between statements, within one it is pinned.
+        ScalarUDF::from(Self { models, signature: DECLARATION.engine_signature(Volatility::Stable) })
+    }
+}
+
+impl PartialEq for PredictCtr {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.models, &other.models)
+    }
+}
+
+impl Eq for PredictCtr {}
+
+impl Hash for PredictCtr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        DECLARATION.name.hash(state);
+    }
+}
+
+/// The model reference in a constant argument.
+pub(crate) fn reference(argument: &ScalarValue) -> Result<&str, Error> {
+    match argument.try_as_str() {
+        Some(Some(reference)) => Ok(reference),
+        Some(None) => Err(Error::value("argument model of predict_ctr", "is NULL")),
+        None if argument.is_null() => Err(Error::value("argument model of predict_ctr", "is NULL")),
+        None => Err(DECLARATION.check_types([&argument.data_type()]).err().unwrap_or_else(not_constant)),
+    }
+}
+
+/// The error for a model argument that is not known before the rows.
+pub(crate) fn not_constant() -> Error {
+    Error::InvalidValue {
+        object: "argument model of predict_ctr".to_owned(),
+        reason: "must be a constant".to_owned(),
+        hint: Some("to score with several models, write one call for each in a CASE".to_owned()),
+    }
+}
+
+/// The columns of a row argument.
+fn fields(argument: &Field) -> Vec<FieldRef> {
+    match argument.data_type() {
+        DataType::Struct(fields) => fields.to_vec(),
+        // One value without a name is the only feature of the model.
+        other => vec![Arc::new(Field::new("$1", other.clone(), true))],
+    }
+}
+
+impl ScalarUDFImpl for PredictCtr {
+    fn name(&self) -> &str {
+        DECLARATION.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        DECLARATION.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
+        if let [Some(model), ..] = args.scalar_arguments {
+            let pinned = self.models.resolve(reference(model)?).map_err(Error::from)?;
+            let features = self.models.features(&pinned).map_err(Error::from)?;
+            Encoder::for_model(&pinned.to_string(), &features, &fields(&args.arg_fields[1]))?;
+        }
+        Ok(Arc::new(Field::new(DECLARATION.name, DataType::Float64, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [model, row] = args.args.as_slice() else { return Err(not_constant().into()) };
+        let ColumnarValue::Scalar(model) = model else { return Err(not_constant().into()) };
+        let pinned = self.models.resolve(reference(model)?).map_err(Error::from)?;
+        let model = self.models.model(&pinned).map_err(Error::from)?;
+        let fields = fields(&args.arg_fields[1]);
+        let encoder = Encoder::for_model(&pinned.to_string(), model.features(), &fields)?;
+        let (row, rows) = match row {
+            ColumnarValue::Array(row) => (Arc::clone(row), row.len()),
+            ColumnarValue::Scalar(row) => (row.to_array()?, 1),
+        };
+        let (columns, nulls): (Vec<ArrayRef>, Option<NullBuffer>) = match row.as_struct_opt() {
+            Some(row) => (row.columns().to_vec(), row.nulls().cloned()),
+            None => (vec![row], None),
+        };
+        let mut batch = Batch::default();
+        encoder.encode(&columns, rows, &mut batch)?;
+        let probabilities = model.predict(&batch).map_err(Error::from)?;
+        let result = Float64Array::new(probabilities.into_iter().map(f64::from).collect(), nulls);
+        if matches!(args.args[1], ColumnarValue::Scalar(_)) {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+        }
+        Ok(ColumnarValue::Array(Arc::new(result)))
+    }
+}

@@ -1,0 +1,109 @@
+//! The SQL reference, written from the declarations.
+
+use std::fmt::Write as _;
+
+use crate::catalog;
+use crate::declaration::{Column, Function, Kind, Parameter, Presence, Returns, functions};
+
+/// The reference of all functions and catalog tables as one page of Markdown.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Functions\n\n\
+         <!-- Generated from the declarations of the functions; change those and run `make docs`. -->\n\n\
+         Arguments can be given by position or by name (`name => value`); those with a default may be left out. A model is one text value: \
+         `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias).\n\n",
+    );
+    for (kind, title) in
+        [(Kind::Table, "Training: functions that return rows"), (Kind::Scalar, "Scoring: functions of a row"), (Kind::Aggregate, "Evaluation: aggregates")]
+    {
+        let _ = writeln!(page, "- {title}:");
+        for function in functions().iter().filter(|function| function.kind == kind) {
+            let _ = writeln!(page, "  [`{}`](#{}), {}", function.name, anchor(function.name), lower(function.summary));
+        }
+    }
+    for kind in [Kind::Table, Kind::Scalar, Kind::Aggregate] {
+        functions().iter().filter(|function| function.kind == kind).for_each(|function| entry(&mut page, function));
+    }
+    page.push_str("\n# Tables of the schema `ml`\n");
+    for table in catalog::tables() {
+        let _ = writeln!(page, "\n## `ml.{}`\n\n{}.\n", table.name, table.summary);
+        columns(&mut page, table.columns);
+    }
+    page
+}
+
+fn entry(page: &mut String, function: &Function) {
+    let _ = write!(page, "\n## `{}`\n\n{}.\n\n```sql\n{}\n```\n\n{}\n", function.name, function.summary, call(function), function.docs);
+    page.push_str("\n| Argument | Type | Default | |\n|---|---|---|---|\n");
+    function.parameters.iter().for_each(|parameter| argument(page, parameter));
+    match function.returns {
+        Returns::Value(data_type) => {
+            let per = if function.kind == Kind::Aggregate { "group" } else { "row" };
+            let _ = write!(page, "\nReturns `{}`, one value per {per}.\n", data_type.sql());
+            if function.kind == Kind::Aggregate {
+                page.push_str("Takes `FILTER`, `DISTINCT`, `GROUP BY` and `OVER` like any aggregate.\n");
+            }
+        }
+        Returns::Rows(rows) => {
+            page.push_str("\nReturns rows of:\n\n");
+            columns(page, rows);
+        }
+    }
+    let _ = write!(page, "\nExample:\n\n```sql\n{};\n```\n\nErrors:\n\n", function.example);
+    for failure in function.errors {
+        let _ = writeln!(page, "- `{}`: {}", failure.sqlstate, failure.when);
+    }
+}
+
+/// The call with one argument per line when it is long.
+fn call(function: &Function) -> String {
+    let signature = function.signature();
+    if signature.len() <= 100 {
+        return signature;
+    }
+    let body = signature.trim_start_matches(function.name).trim_start_matches('(').trim_end_matches(')');
+    format!("{}(\n  {}\n)", function.name, body.replace(", ", ",\n  "))
+}
+
+fn argument(page: &mut String, parameter: &Parameter) {
+    let default = match parameter.presence {
+        Presence::Required => "required".to_owned(),
+        Presence::Optional => "optional".to_owned(),
+        Presence::Default(value) => format!("`{value}`"),
+    };
+    let _ = writeln!(page, "| `{}` | {} | {default} | {} |", parameter.name, parameter.data_type.sql(), parameter.docs);
+}
+
+fn columns(page: &mut String, columns: &[Column]) {
+    page.push_str("| Column | Type | |\n|---|---|---|\n");
+    for column in columns {
+        let _ = writeln!(page, "| `{}` | {} | {} |", column.name, column.data_type.sql(), column.docs);
+    }
+}
+
+fn anchor(name: &str) -> String {
+    name.replace('.', "")
+}
+
+fn lower(summary: &str) -> String {
+    let mut letters = summary.chars();
+    letters.next().map(|first| first.to_lowercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_argument_and_column_is_in_the_reference() {
+        let page = markdown();
+        for function in functions() {
+            assert!(page.contains(&format!("## `{}`\n", function.name)), "{}", function.name);
+            assert!(page.contains(function.example));
+            for name in function.parameters.iter().map(|p| p.name).chain(function.columns().iter().map(|c| c.name)) {
+                assert!(page.contains(&format!("| `{name}` |")), "{}.{name}", function.name);
+            }
+        }
+        assert!(page.contains("## `ml.models`"));
+    }
+}

@@ -1,0 +1,230 @@
+//! Table functions over a query: planned as a node above the query's own plan, so that optimizer rules, EXPLAIN and the authorization of a
+//! statement see what is read.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr, Ident, Query, TableFactor};
+
+use crate::declaration::{Function, Kind, Role};
+use crate::error::Error;
+use crate::models::Models;
+use crate::{pin, rewrite};
+
+mod node;
+mod whole;
+
+pub(crate) use node::RelationNode;
+pub(crate) use whole::WholeRelations;
+pub use whole::writes;
+
+/// What a table function over a query does.
+pub(crate) trait Relation: Debug + Send + Sync {
+    /// Its declaration.
+    fn declaration(&self) -> &'static Function;
+
+    /// Checks the arguments against the query's columns, as soon as the arguments are known.
+    fn check(&self, arguments: &Constants, input: &DFSchema) -> Result<(), Error>;
+
+    /// The plan that runs it over the query's plan.
+    fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>;
+}
+
+/// The constant arguments of a call, by parameter; the query's place holds NULL.
+#[derive(Debug)]
+pub(crate) struct Constants {
+    function: &'static Function,
+    values: Vec<ScalarValue>,
+}
+
+impl Constants {
+    /// The arguments as constants of the declared types; `None` while a parameter or an expression is among them.
+    fn of(function: &'static Function, arguments: &[Expr]) -> Result<Option<Self>, Error> {
+        let mut values = Vec::with_capacity(arguments.len());
+        for (parameter, argument) in function.parameters.iter().zip(arguments) {
+            let Expr::Literal(value, _) = argument else { return Ok(None) };
+            let value = value.cast_to(&parameter.data_type.arrow()).map_err(|_| {
+                Error::value(format!("argument {} of {}", parameter.name, function.name), format!("cannot be {value}"))
+            })?;
+            values.push(value);
+        }
+        function.check_types(values.iter().map(ScalarValue::data_type).collect::<Vec<_>>().iter())?;
+        Ok(Some(Self { function, values }))
+    }
+
+    fn value(&self, name: &str) -> &ScalarValue {
+        &self.values[self.function.position(name).expect("functions ask for parameters of their own declaration")]
+    }
+
+    fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| Error::value(format!("argument {name} of {}", self.function.name), "is NULL"))
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<&str, Error> {
+        self.required(name, self.value(name).try_as_str().flatten())
+    }
+
+    pub(crate) fn double(&self, name: &str) -> Result<f64, Error> {
+        let value = if let ScalarValue::Float64(value) = self.value(name) { *value } else { None };
+        self.required(name, value)
+    }
+
+    pub(crate) fn boolean(&self, name: &str) -> Result<bool, Error> {
+        let value = if let ScalarValue::Boolean(value) = self.value(name) { *value } else { None };
+        self.required(name, value)
+    }
+
+    /// A whole number; `None` is NULL.
+    pub(crate) fn whole(&self, name: &str) -> Option<i64> {
+        match self.value(name) {
+            ScalarValue::Int64(value) => *value,
+            ScalarValue::Int32(value) => value.map(i64::from),
+            _ => None,
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn count<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, Error> {
+        let Some(value) = self.whole(name) else { return Ok(None) };
+        let out_of_range = |_| Error::value(format!("argument {name} of {}", self.function.name), format!("is {value}, which is out of range"));
+        T::try_from(value).map(Some).map_err(out_of_range)
+    }
+}
+
+/// Plans the table functions of a session, from SQL to execution.
+#[derive(Debug, Clone)]
+pub(crate) struct Relations {
+    models: Arc<Models>,
+    relations: Arc<[Arc<dyn Relation>]>,
+}
+
+impl Relations {
+    pub(crate) fn new(models: Arc<Models>, relations: impl Into<Arc<[Arc<dyn Relation>]>>) -> Self {
+        Self { models, relations: relations.into() }
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<dyn Relation>> {
+        self.relations.iter().find(|relation| relation.declaration().name == name)
+    }
+}
+
+impl RelationPlanner for Relations {
+    fn plan_relation(&self, factor: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+        let (name, arguments) = match &factor {
+            TableFactor::Table { name, args: Some(args), .. } => (name, &args.args),
+            TableFactor::Function { name, args, .. } => (name, args),
+            _ => return Ok(RelationPlanning::Original(Box::new(factor))),
+        };
+        let Some(relation) = rewrite::declared(name).filter(|f| f.kind == Kind::Table).and_then(|f| self.find(f.name)) else {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        };
+        let function = relation.declaration();
+        let call = Call::plan(function, rewrite::positional(function, arguments.clone())?, context)?;
+        if let Some(constants) = Constants::of(function, &call.arguments)? {
+            let check = relation.check(&constants, call.input.schema());
+            check.map_err(|error| if matches!(error, Error::NoSuchColumn { .. }) { in_query(function, error) } else { error })?;
+        }
+        let alias = match factor {
+            TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } => alias,
+            _ => None,
+        };
+        let node = RelationNode::new(function, call.arguments, call.input, call.query)?;
+        let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+fn in_query(function: &'static Function, error: Error) -> Error {
+    let argument = function.parameters.iter().find(|p| p.role == Role::Query).map_or("query", |p| p.name);
+    Error::InQuery { function: function.name, argument, source: Box::new(error.into()) }
+}
+
+/// A call with its query planned.
+struct Call {
+    arguments: Vec<Expr>,
+    input: LogicalPlan,
+    query: String,
+}
+
+impl Call {
+    fn plan(function: &'static Function, arguments: Vec<FunctionArg>, context: &mut dyn RelationPlannerContext) -> Result<Self> {
+        let mut planned = Vec::with_capacity(arguments.len());
+        let mut input = None;
+        for (parameter, argument) in function.parameters.iter().zip(arguments) {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument else {
+                unreachable!("positional arguments are expressions");
+            };
+            match (parameter.role, value) {
+                (Role::Query, datafusion::sql::sqlparser::ast::Expr::Subquery(query)) => {
+                    let inside = Some((function.name, parameter.name));
+                    let text = query.to_string();
+                    input = Some((plan_query(query, context).map_err(|error| rewrite::within(inside, error))?, text));
+                    planned.push(Expr::Literal(ScalarValue::Utf8(None), None));
+                }
+                (_, value) => planned.push(context.sql_to_expr(value, &DFSchema::empty())?),
+            }
+        }
+        let (input, query) = input.ok_or_else(|| Error::call(function, format!("{} needs a query", function.name), None))?;
+        Ok(Self { arguments: planned, input, query })
+    }
+}
+
+fn plan_query(query: Box<Query>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    context.plan(TableFactor::Derived { lateral: false, subquery: query, alias: None, sample: None })
+}
+
+#[async_trait]
+impl ExtensionPlanner for Relations {
+    async fn plan_extension(
+        &self,
+        _: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &dyn Session,
+        _: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<RelationNode>() else { return Ok(None) };
+        let Some(relation) = self.find(node.function().name) else { return Ok(None) };
+        let [input] = inputs else { return Ok(None) };
+        let Some(constants) = Constants::of(node.function(), node.arguments())? else {
+            let object = format!("the arguments of {}", node.function().name);
+            return Err(Error::value(object, "must be constants or parameters").into());
+        };
+        relation.check(&constants, node.input().schema())?;
+        relation.plan(&constants, node.query(), Arc::clone(input)).map(Some)
+    }
+}
+
+/// The engine's planner, with our nodes, and with the models of a statement in memory before its first row.
+#[async_trait]
+impl QueryPlanner for Relations {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let explained = matches!(plan, LogicalPlan::Explain(_));
+        for pinned in if explained { vec![] } else { pin::pinned(plan, &self.models)? } {
+            let models = Arc::clone(&self.models);
+            let loaded = tokio::task::spawn_blocking(move || models.model(&pinned).map(drop)).await;
+            match loaded {
+                Ok(loaded) => loaded.map_err(Error::from)?,
+                Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+                Err(_) => return Err(Error::Model(crate::models::Error::Canceled).into()),
+            }
+        }
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(self.clone())]);
+        planner.create_physical_plan(plan, session).await
+    }
+}
+
+/// How the columns of a function's rows are qualified without an alias: by its name, as in PostgreSQL.
+fn qualifier(function: &Function) -> Ident {
+    Ident::new(function.name.rsplit('.').next().unwrap_or(function.name))
+}

@@ -1,0 +1,118 @@
+//! A call of a table function in a logical plan.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Memory};
+
+use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use super::qualifier;
+use crate::declaration::{Function, Role};
+
+/// The call: its arguments, the plan of its query, and the query's text.
+#[derive(Clone)]
+pub(crate) struct RelationNode {
+    function: &'static Function,
+    /// Tells two calls from one call that a common table expression has brought into a plan twice.
+    call: u64,
+    arguments: Vec<Expr>,
+    input: LogicalPlan,
+    query: Arc<str>,
+    schema: DFSchemaRef,
+}
+
+impl RelationNode {
+    pub(super) fn new(function: &'static Function, arguments: Vec<Expr>, input: LogicalPlan, query: String) -> Result<Self> {
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        let schema = Arc::new(DFSchema::try_from_qualified_schema(qualifier(function).value, &function.schema())?);
+        Ok(Self { function, call: CALLS.fetch_add(1, Memory::Relaxed), arguments, input, query: query.into(), schema })
+    }
+
+    pub(crate) fn function(&self) -> &'static Function {
+        self.function
+    }
+
+    pub(super) fn call(&self) -> u64 {
+        self.call
+    }
+
+    pub(super) fn arguments(&self) -> &[Expr] {
+        &self.arguments
+    }
+
+    pub(super) fn input(&self) -> &LogicalPlan {
+        &self.input
+    }
+
+    pub(super) fn query(&self) -> &str {
+        &self.query
+    }
+}
+
+impl PartialEq for RelationNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.call == other.call && self.arguments == other.arguments && self.input == other.input
+    }
+}
+
+impl Eq for RelationNode {}
+
+impl Hash for RelationNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.call.hash(state);
+        self.arguments.hash(state);
+        self.input.hash(state);
+    }
+}
+
+impl PartialOrd for RelationNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl fmt::Debug for RelationNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_for_explain(f)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for RelationNode {
+    fn name(&self) -> &str {
+        self.function.name
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.arguments.clone()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.function.name)?;
+        let given = self.function.parameters.iter().zip(&self.arguments).filter(|(parameter, _)| parameter.role != Role::Query);
+        for (position, (parameter, argument)) in given.enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            match argument {
+                Expr::Literal(ScalarValue::Utf8(Some(text)), _) => write!(f, "{comma} {}={text}", parameter.name)?,
+                Expr::Literal(value, _) => write!(f, "{comma} {}={value}", parameter.name)?,
+                other => write!(f, "{comma} {}={other}", parameter.name)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn with_exprs_and_inputs(&self, arguments: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let input = inputs.pop().unwrap_or_else(|| self.input.clone());
+        Ok(Self { arguments, input, ..self.clone() })
+    }
+}
