@@ -1,5 +1,7 @@
 //! Promises about the conversion of the Open Bandit sample.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Promises about the sample shop: what `stratagem sample` writes is exact, repeatable, joins, and looks like a shop.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -414,13 +416,13 @@ fn personal_copy_beats_one_copy_for_all() {
         SHOP.copy.int("copy_id").into_iter().zip(SHOP.copy.text("tone").into_iter().zip(SHOP.copy.text("offer"))).collect();
     let effects = SHOP.truth.double("copy_effect");
     let customers = SHOP.impressions.long("customer_id");
-    let mut sums: BTreeMap<(&str, (&str, &str)), (f64, f64)> = BTreeMap::new();
+    let mut sums = BTreeMap::new();
     for (row, copy) in SHOP.impressions.column("copy_id").as_primitive::<Int32Type>().iter().enumerate() {
         let Some(copy) = copy else {
             assert_eq!(effects[row], 0.0);
             continue;
         };
-        let sum = sums.entry((segments[customers[row] as usize - 1], tones[&copy])).or_default();
+        let sum = sums.entry((segments[customers[row] as usize - 1], tones[&copy])).or_insert((0.0, 0.0));
         *sum = (sum.0 + effects[row], sum.1 + 1.0);
     }
     let best = |segment: &str| {
