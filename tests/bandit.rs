@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::RecordBatch;
@@ -48,6 +49,12 @@ fn small_package(folder: &Path) {
     }
 }
 
+/// Says so past the capture of test output, which hides what a passing test prints.
+fn skipped(why: &str) {
+    let mut terminal = std::io::stderr().lock();
+    writeln!(terminal, "SKIPPED converted_sample_equals_the_reference: {why}").unwrap();
+}
+
 #[test]
 fn converted_sample_equals_the_reference() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -57,12 +64,10 @@ fn converted_sample_equals_the_reference() {
         base.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).map(|base| base.join("stratagem"))
     });
     let Some(csv) = cache.map(|cache| cache.join("assets/obp")).filter(|csv| csv.join("random/all/all.csv").is_file()) else {
-        eprintln!("SKIPPED converted_sample_equals_the_reference: the Open Bandit CSV files are not installed, run `make setup`");
-        return;
+        return skipped("the Open Bandit CSV files are not installed, run `make setup`");
     };
     if !reference.is_dir() {
-        eprintln!("SKIPPED converted_sample_equals_the_reference: there is no reference at {}", reference.display());
-        return;
+        return skipped(&format!("there is no reference at {}", reference.display()));
     }
     let folder = tempfile::tempdir().unwrap();
     convert(&csv, folder.path()).unwrap();

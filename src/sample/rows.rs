@@ -126,7 +126,7 @@ pub(crate) fn customers_schema() -> SchemaRef {
     ])
 }
 
-pub(crate) fn customers(_world: &World, rows: &[CustomerRow]) -> RecordBatch {
+pub(crate) fn customers(rows: &[CustomerRow]) -> RecordBatch {
     let people = || rows.iter().map(|row| &row.customer);
     let histories = || rows.iter().map(|row| &row.history);
     Columns::new(customers_schema())
