@@ -1,4 +1,4 @@
-//! Time of a training step of a large click net, as one line of JSON; `benches/training_step.py` is its peer in PyTorch.
+//! Time of a training step of a large click net, as one line of JSON; `benches/training_step.py` of the repository is its peer in PyTorch.
 //!
 //! ```text
 //! ORT_DYLIB_PATH=.../libonnxruntime.so cargo run -p stratagem-models --example training_step -- --threads 2 --steps 24

@@ -5,6 +5,7 @@ mod options;
 mod prepare;
 mod trainer;
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,7 +41,6 @@ pub struct Progress {
 }
 
 /// A trained model that is not saved yet.
-#[derive(Debug)]
 pub struct Trained {
     runtime: Arc<Runtime>,
     net: Dcnv2,
@@ -88,6 +88,12 @@ pub fn train(
         rows: examples.batch.rows as u64,
         positives: prepared.positives,
     })
+}
+
+impl fmt::Debug for Trained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trained").field("options", &self.options).field("best_epoch", &self.best_epoch).finish_non_exhaustive()
+    }
 }
 
 impl Trained {

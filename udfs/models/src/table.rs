@@ -1,13 +1,15 @@
 //! Embedding tables. The table stays on the host; a step sees only the rows it uses, as a small tensor (the row leaf) that
 //! requires a gradient. So the cost of a step does not depend on the size of the vocabulary.
 
+use std::fmt;
+
 use rand::Rng;
 
 const UNUSED: u32 = u32::MAX;
 
 /// A table of embeddings with row-wise Adagrad: one sum of squared gradients per row instead of one per number
 /// (Duchi et al. 2011; the row form as in Mudigere et al. 2022).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Table {
     dim: usize,
     /// rows x dim.
@@ -16,6 +18,12 @@ pub struct Table {
     squares: Vec<f32>,
     /// Scratch: where a row is in the current leaf.
     slots: Vec<u32>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("rows", &self.rows()).field("dim", &self.dim).finish_non_exhaustive()
+    }
 }
 
 /// The rows one step uses.

@@ -6,6 +6,8 @@ mod support;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use stratagem_models::Error;
 use stratagem_models::click::{ClickModel, Progress, TrainOptions, Trained, train};
 use stratagem_models::features::{Batch, Column, Examples, Kind};
@@ -13,7 +15,7 @@ use stratagem_models::registry::{ModelName, Registry, Source};
 use support::{go_on, item_and_age, runtime};
 
 fn fit(examples: &Examples, options: &TrainOptions) -> Trained {
-    train(&runtime(), examples, options, &mut go_on, &AtomicBool::new(false)).unwrap()
+    train(&runtime(), examples, options, &mut go_on, &AtomicBool::new(false)).expect("the training runs")
 }
 
 fn source() -> Source {
@@ -21,7 +23,7 @@ fn source() -> Source {
 }
 
 fn ctr() -> ModelName {
-    ModelName::parse("ctr").unwrap()
+    ModelName::parse("ctr").expect("a valid name")
 }
 
 fn options() -> TrainOptions {
@@ -54,6 +56,21 @@ fn rare_clicks_do_not_make_the_net_worse_than_the_base_rate() {
     };
     let (net, base) = (loss(&|row| f64::from(scores[row])), loss(&|_| 0.005));
     assert!(net < base * 1.05, "log loss {net}, of the base rate {base}");
+}
+
+#[test]
+fn twenty_thousand_rows_of_ten_columns_train_within_a_minute() {
+    const ROWS: usize = 20_000;
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    let columns = (0..10).map(|c| Column { name: format!("c{c}"), sql_type: "text".to_owned(), numeric: c >= 8 }).collect();
+    let ids = (0..ROWS * 8).map(|_| rng.random_range(1..=500)).collect();
+    let numbers = (0..ROWS * 2).map(|_| rng.random_range(0.0..1.0)).collect();
+    let labels = (0..ROWS).map(|_| f32::from(u8::from(rng.random_bool(0.05)))).collect();
+    let examples = Examples { columns, batch: Batch { rows: ROWS, ids, numbers }, labels };
+    let started = std::time::Instant::now();
+    let trained = fit(&examples, &TrainOptions { early_stop: false, ..TrainOptions::default() });
+    assert_eq!(trained.epochs().len() as u32, TrainOptions::default().epochs);
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A click model on disk and in memory.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ort::value::TensorRef;
@@ -57,7 +58,6 @@ impl Trained {
 }
 
 /// A click model, ready to score. It may be used by many threads at a time.
-#[derive(Debug)]
 pub struct ClickModel {
     features: Vec<Feature>,
     layout: Layout,
@@ -66,6 +66,12 @@ pub struct ClickModel {
     /// table rows x dim. It stays outside the graph, so that the sessions share it.
     table: Vec<f32>,
     pool: SessionPool,
+}
+
+impl fmt::Debug for ClickModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClickModel").field("features", &self.features).field("table_rows", &self.table_rows).finish_non_exhaustive()
+    }
 }
 
 impl ClickModel {
@@ -109,13 +115,12 @@ impl ClickModel {
         if batch.rows == 0 {
             return Ok(probabilities);
         }
+        let mut places = Vec::new();
         self.pool.with(|worker| {
             for start in (0..batch.rows).step_by(CHUNK) {
                 let rows = CHUNK.min(batch.rows - start);
                 worker.buffer.resize(rows * width, 0.0);
-                for (row, x) in worker.buffer.chunks_exact_mut(width).enumerate() {
-                    self.encode(batch, start + row, x);
-                }
+                self.encode(batch, start, &mut places, &mut worker.buffer);
                 let x = TensorRef::from_array_view(([rows, width], worker.buffer.as_slice()))?;
                 let outputs = worker.session.run(ort::inputs![x])?;
                 probabilities.extend_from_slice(outputs[0].try_extract_tensor::<f32>()?.1);
@@ -125,16 +130,47 @@ impl ClickModel {
         Ok(probabilities)
     }
 
-    /// Writes one row's embeddings and numbers.
-    fn encode(&self, batch: &Batch, row: usize, x: &mut [f32]) {
+    /// Writes embeddings and numbers of the rows from `start` on, as many as `x` has room for.
+    fn encode(&self, batch: &Batch, start: usize, places: &mut Vec<u32>, x: &mut [f32]) {
         let (hashed, numeric) = (self.layout.hashed, self.layout.numeric());
-        let (embeddings, dense) = x.split_at_mut(hashed * self.dim);
-        let ids = &batch.ids[row * hashed..][..hashed];
-        for (feature, (id, out)) in ids.iter().zip(embeddings.chunks_exact_mut(self.dim)).enumerate() {
-            let start = table_row(feature, *id, self.table_rows) as usize * self.dim;
-            out.copy_from_slice(&self.table[start..start + self.dim]);
+        let embedded = hashed * self.dim;
+        let width = embedded + self.layout.dense;
+        let rows = x.len() / width;
+        if hashed > 0 {
+            // All hashes first: the copies below are then nothing but independent reads of the table, which the processor overlaps.
+            places.clear();
+            let ids = batch.ids[start * hashed..][..rows * hashed].chunks_exact(hashed);
+            places.extend(ids.flat_map(|row| row.iter().enumerate().map(|(f, id)| table_row(f, *id, self.table_rows))));
+            for (x, places) in x.chunks_exact_mut(width).zip(places.chunks_exact(hashed)) {
+                match self.dim {
+                    8 => gather_fixed::<8>(&self.table, places, &mut x[..embedded]),
+                    16 => gather_fixed::<16>(&self.table, places, &mut x[..embedded]),
+                    dim => gather(&self.table, dim, places, &mut x[..embedded]),
+                }
+            }
         }
-        self.layout.standardise(&batch.numbers[row * numeric..][..numeric], dense);
+        if numeric > 0 {
+            let numbers = batch.numbers[start * numeric..].chunks_exact(numeric);
+            for (x, raw) in x.chunks_exact_mut(width).zip(numbers) {
+                self.layout.standardise(raw, &mut x[embedded..]);
+            }
+        }
+    }
+}
+
+/// Copies rows of a table of `dim` numbers per row.
+fn gather(table: &[f32], dim: usize, places: &[u32], out: &mut [f32]) {
+    for (place, out) in places.iter().zip(out.chunks_exact_mut(dim)) {
+        out.copy_from_slice(&table[*place as usize * dim..][..dim]);
+    }
+}
+
+/// [`gather`] for a usual size: the copy is a few vector moves instead of a call.
+fn gather_fixed<const DIM: usize>(table: &[f32], places: &[u32], out: &mut [f32]) {
+    let (table, _) = table.as_chunks::<DIM>();
+    let (out, _) = out.as_chunks_mut::<DIM>();
+    for (place, out) in places.iter().zip(out) {
+        *out = table[*place as usize];
     }
 }
 

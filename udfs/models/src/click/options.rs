@@ -66,7 +66,7 @@ pub struct TrainOptions {
     pub early_stop: bool,
     /// Seed of the split, the order of the rows and the first weights.
     pub seed: u64,
-    /// Threads; 0 is one per core.
+    /// Threads; 0 is one per core. Another number of threads may change the last bits of the weights.
     pub threads: usize,
 }
 

@@ -108,85 +108,7 @@ impl<'g> Lowering<'g> {
     fn lower(&mut self, node: &Node) {
         let mut input: Vec<String> = node.inputs.iter().map(|t| self.names[t].clone()).collect();
         let output: Vec<String> = node.outputs.iter().map(|t| self.names[t].clone()).collect();
-        let int = |name: &str, value: usize| AttributeProto::int(name, value as i64);
-        let flag = |name: &str, value: bool| AttributeProto::int(name, i64::from(value));
-        let mut attributes = Vec::new();
-        let op_type = match &node.op {
-            Op::Gemm { transpose_a, transpose_b } => {
-                attributes = vec![flag("transA", *transpose_a), flag("transB", *transpose_b)];
-                "Gemm"
-            }
-            Op::MatMul { transpose_a: false, transpose_b: false } => "MatMul",
-            Op::MatMul { transpose_a, transpose_b } => {
-                attributes = vec![flag("transA", *transpose_a), flag("transB", *transpose_b)];
-                "FusedMatMul"
-            }
-            Op::Add => "Add",
-            Op::Sub => "Sub",
-            Op::Mul => "Mul",
-            Op::Div => "Div",
-            Op::Relu => "Relu",
-            Op::Sigmoid => "Sigmoid",
-            Op::Tanh => "Tanh",
-            Op::Gelu => "Gelu",
-            Op::Erf => "Erf",
-            Op::Exp => "Exp",
-            Op::Log => "Log",
-            Op::Softplus => "Softplus",
-            Op::Sign => "Sign",
-            Op::Softmax => {
-                attributes.push(AttributeProto::int("axis", -1));
-                "Softmax"
-            }
-            Op::LayerNorm { epsilon } => {
-                attributes = vec![AttributeProto::int("axis", -1), AttributeProto::float("epsilon", *epsilon)];
-                "LayerNormalization"
-            }
-            Op::Gather => "Gather",
-            Op::Concat { axis } => {
-                attributes.push(int("axis", *axis));
-                "Concat"
-            }
-            Op::Split { axis, sizes } => {
-                attributes.push(int("axis", *axis));
-                input.push(self.sizes(sizes));
-                "Split"
-            }
-            Op::Slice { axis, start, end } => {
-                let range = [*start, *end, *axis].map(|value| self.sizes(&[value]));
-                input.extend(range);
-                "Slice"
-            }
-            Op::Pad { axis, before, after } => {
-                let rank = self.rank(node);
-                let mut pads = vec![0; 2 * rank];
-                pads[*axis] = *before;
-                pads[rank + axis] = *after;
-                input.push(self.sizes(&pads));
-                "Pad"
-            }
-            Op::Reshape(shape) => {
-                let from = self.graph.shape(node.inputs[0]).clone();
-                input.push(self.integers(reshape_sizes(&from, shape)));
-                "Reshape"
-            }
-            Op::Transpose(order) => {
-                attributes.push(AttributeProto::ints("perm", &order.iter().map(|axis| *axis as i64).collect::<Vec<_>>()));
-                "Transpose"
-            }
-            Op::Unsqueeze(axes) => {
-                input.push(self.sizes(axes));
-                "Unsqueeze"
-            }
-            Op::Squeeze(axes) => {
-                input.push(self.sizes(axes));
-                "Squeeze"
-            }
-            Op::ReduceSum { axes, keep } | Op::ReduceMean { axes, keep } => {
-                attributes = vec![flag("keepdims", *keep), AttributeProto::int("noop_with_empty_axes", 1)];
-                input.push(self.sizes(axes));
-                if matches!(node.op, Op::ReduceSum { .. }) { "ReduceSum" } else { "ReduceMean" }
-            }
+        match &node.op {
             Op::ScatterRows => return self.scatter(&input, output),
             Op::ExpandLike => {
                 let shape = self.shape_of(&input[1], &output[0]);
@@ -197,12 +119,25 @@ impl<'g> Lowering<'g> {
                 return self.push("ConstantOfShape", vec![shape], output, Vec::new());
             }
             Op::Count(axes) => return self.count(&input[0], axes, output),
-        };
-        self.push(op_type, input, output, attributes);
-    }
-
-    fn rank(&self, node: &Node) -> usize {
-        self.graph.shape(node.inputs[0]).rank()
+            Op::Split { sizes, .. } => input.push(self.sizes(sizes)),
+            Op::Slice { axis, start, end } => input.extend([*start, *end, *axis].map(|value| self.sizes(&[value]))),
+            Op::Pad { axis, before, after } => {
+                let rank = self.graph.shape(node.inputs[0]).rank();
+                let mut pads = vec![0; 2 * rank];
+                pads[*axis] = *before;
+                pads[rank + axis] = *after;
+                input.push(self.sizes(&pads));
+            }
+            Op::Reshape(shape) => {
+                let from = self.graph.shape(node.inputs[0]).clone();
+                input.push(self.integers(reshape_sizes(&from, shape)));
+            }
+            Op::Unsqueeze(axes) | Op::Squeeze(axes) | Op::ReduceSum { axes, .. } | Op::ReduceMean { axes, .. } => {
+                input.push(self.sizes(axes));
+            }
+            _ => {}
+        }
+        self.push(op_type(&node.op), input, output, attributes(&node.op));
     }
 
     /// The shape of a value at run time; `result` makes the name unique.
@@ -229,6 +164,65 @@ impl<'g> Lowering<'g> {
         self.push("Gather", vec![shape, axes], vec![sizes.clone()], Vec::new());
         self.push("ReduceProd", vec![sizes], vec![product.clone()], vec![AttributeProto::int("keepdims", 0)]);
         self.push("Cast", vec![product], output, vec![AttributeProto::int("to", i64::from(data_type::FLOAT))]);
+    }
+}
+
+/// The operator's name; those that become several nodes are lowered on their own.
+fn op_type(op: &Op) -> &'static str {
+    match op {
+        Op::Gemm { .. } => "Gemm",
+        Op::MatMul { transpose_a: false, transpose_b: false } => "MatMul",
+        Op::MatMul { .. } => "FusedMatMul",
+        Op::Add => "Add",
+        Op::Sub => "Sub",
+        Op::Mul => "Mul",
+        Op::Div => "Div",
+        Op::Relu => "Relu",
+        Op::Sigmoid => "Sigmoid",
+        Op::Tanh => "Tanh",
+        Op::Gelu => "Gelu",
+        Op::Erf => "Erf",
+        Op::Exp => "Exp",
+        Op::Log => "Log",
+        Op::Softplus => "Softplus",
+        Op::Sign => "Sign",
+        Op::Softmax => "Softmax",
+        Op::LayerNorm { .. } => "LayerNormalization",
+        Op::Gather => "Gather",
+        Op::ScatterRows => "ScatterND",
+        Op::Concat { .. } => "Concat",
+        Op::Split { .. } => "Split",
+        Op::Slice { .. } => "Slice",
+        Op::Pad { .. } => "Pad",
+        Op::Reshape(_) => "Reshape",
+        Op::Transpose(_) => "Transpose",
+        Op::Unsqueeze(_) => "Unsqueeze",
+        Op::Squeeze(_) => "Squeeze",
+        Op::ReduceSum { .. } => "ReduceSum",
+        Op::ReduceMean { .. } => "ReduceMean",
+        Op::ExpandLike => "Expand",
+        Op::Count(_) => "Size",
+        Op::ZerosLike => "ConstantOfShape",
+    }
+}
+
+fn attributes(op: &Op) -> Vec<AttributeProto> {
+    let flag = |name: &str, value: bool| AttributeProto::int(name, i64::from(value));
+    let axis = |axis: i64| AttributeProto::int("axis", axis);
+    match op {
+        // The plain operator has no such attributes.
+        Op::MatMul { transpose_a: false, transpose_b: false } => Vec::new(),
+        Op::Gemm { transpose_a, transpose_b } | Op::MatMul { transpose_a, transpose_b } => {
+            vec![flag("transA", *transpose_a), flag("transB", *transpose_b)]
+        }
+        Op::Softmax => vec![axis(-1)],
+        Op::LayerNorm { epsilon } => vec![axis(-1), AttributeProto::float("epsilon", *epsilon)],
+        Op::Concat { axis: position } | Op::Split { axis: position, .. } => vec![axis(*position as i64)],
+        Op::Transpose(order) => vec![AttributeProto::ints("perm", &order.iter().map(|axis| *axis as i64).collect::<Vec<_>>())],
+        Op::ReduceSum { keep, .. } | Op::ReduceMean { keep, .. } => {
+            vec![flag("keepdims", *keep), flag("noop_with_empty_axes", true)]
+        }
+        _ => Vec::new(),
     }
 }
 

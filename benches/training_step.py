@@ -1,6 +1,6 @@
-"""The PyTorch peer of examples/training_step.rs: same shapes, same kind of data, one line of JSON.
+"""The PyTorch peer of udfs/models/examples/training_step.rs: same shapes, same kind of data, one line of JSON.
 
-    python training_step.py --threads 2 --steps 24
+    python benches/training_step.py --threads 2 --steps 24
 
 Sparse gradients with Adagrad for the table, fused AdamW for the dense part: the fastest of the stock choices on a CPU.
 """
