@@ -104,7 +104,7 @@ impl Default for Config {
                 statement_timeout: Duration::from_secs(30 * 60),
                 message_size: ByteSize::mib(64),
             },
-            log: LogConfig { level: "info".to_owned(), format: LogFormat::Text },
+            log: LogConfig { level: "info,ort=warn".to_owned(), format: LogFormat::Text },
         }
     }
 }

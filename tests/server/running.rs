@@ -42,7 +42,7 @@ impl Running {
     pub(crate) fn over(data: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stratagem"));
         command.args(["serve", "--port", "0", "--data"]).arg(data);
-        command.env("STRATAGEM_LOG__LEVEL", "info").envs(environment.iter().copied());
+        command.env("STRATAGEM_LOG__LEVEL", "warn").envs(environment.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the binary starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");

@@ -1,0 +1,512 @@
+//! The writable schema: tables and views that users create, kept under the server's state directory.
+//!
+//! ```text
+//! STATE/lock                                    held by the one server that uses the directory
+//! STATE/tables/daily_scores-17/manifest.json    name, columns, list of data files
+//! STATE/tables/daily_scores-17/18.parquet       rows, never changed once written
+//! ```
+//!
+//! A manifest is replaced as a whole, and it alone says which files belong to a table: a change is there when its manifest is,
+//! and before that it is nothing but files that no manifest lists, which the statement removes when it fails and the sweep at
+//! the next start when the server died. Readers never wait: each statement reads the files of the manifest it was planned with,
+//! and a file that no manifest lists any more is deleted when the last such statement ends.
+
+pub(crate) mod durable;
+mod error;
+mod manifest;
+mod recovery;
+mod relation;
+mod space;
+mod types;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::common::Result as DataFusionResult;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::TableType;
+
+pub use error::Error;
+pub use relation::{StoredTable, StoredView};
+
+use crate::catalog::footer::Footers;
+use crate::catalog::load::{read_footers, table_file};
+use crate::catalog::{self, BrokenTable, ParquetTable};
+use manifest::{Body, Manifest};
+use relation::{Part, Table};
+use space::{Claim, Space};
+use writer::{Target, Written};
+
+/// Name of the writable schema.
+pub const SCHEMA: &str = "work";
+
+/// Longest name in bytes, as in PostgreSQL.
+pub const NAME_BYTES: usize = 63;
+
+/// A result of the store.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What to do when the name of a new table or view is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfExists {
+    /// Fail with [`Error::Exists`].
+    Fail,
+    /// `IF NOT EXISTS`: leave everything as it is.
+    Keep,
+    /// `OR REPLACE`: put the new one in the old one's place. The two must be of one kind.
+    Replace,
+}
+
+/// Limits of a store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Bytes that all tables together may take on disk; `None` for what the device holds.
+    pub max_bytes: Option<u64>,
+}
+
+/// The tables and views of the writable schema.
+#[derive(Debug)]
+pub struct Store {
+    state: PathBuf,
+    tables: PathBuf,
+    relations: RwLock<BTreeMap<String, Relation>>,
+    /// Held while a manifest is written, so that changes have one order on disk and in memory.
+    commit: Mutex<()>,
+    /// Numbers of folders, files and changes: no two of them share one.
+    numbers: Arc<AtomicU64>,
+    space: Arc<Space>,
+    footers: Arc<Footers>,
+    _lock: File,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+enum Relation {
+    Table(Arc<Table>),
+    View(Arc<StoredView>),
+    /// Something is there, but its manifest or a data file is not as it was written.
+    Broken { folder: PathBuf, error: catalog::Error },
+}
+
+impl Relation {
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Table(table) => &table.folder,
+            Self::View(view) => &view.folder,
+            Self::Broken { folder, .. } => folder,
+        }
+    }
+
+    fn is_view(&self) -> bool {
+        matches!(self, Self::View(_))
+    }
+}
+
+impl Store {
+    /// Opens the store in the directory `state`, which is created if it is not there, and removes what an earlier server left
+    /// unfinished. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another server has it open, [`Error::Io`] when the directory cannot be used. A damaged table does
+    /// not keep the store from opening; its use tells what is wrong.
+    pub fn open(state: &Path, limits: Limits) -> Result<Arc<Self>> {
+        let io = |error: &std::io::Error| Error::io(Path::new(""), state, error);
+        durable::create_folder(state).map_err(|error| io(&error))?;
+        let state = state.canonicalize().map_err(|error| io(&error))?;
+        let lock = recovery::lock(&state)?;
+        let tables = state.join("tables");
+        durable::create_folder(&tables).map_err(|error| io(&error))?;
+        let found = recovery::recover(&state, &tables)?;
+        let store = Self {
+            state,
+            tables,
+            relations: RwLock::new(found.relations),
+            commit: Mutex::default(),
+            numbers: Arc::new(AtomicU64::new(found.next)),
+            space: Space::new(limits.max_bytes),
+            footers: Arc::default(),
+            _lock: lock,
+        };
+        store.count();
+        Ok(Arc::new(store))
+    }
+
+    /// The writable schema for the catalog.
+    #[must_use]
+    pub fn schema(self: &Arc<Self>) -> Arc<dyn SchemaProvider> {
+        Arc::new(WorkSchema { store: Arc::clone(self) })
+    }
+
+    /// Whether a table or view of that name exists.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.relation(name).is_some()
+    }
+
+    /// Bytes of all stored tables.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.space.stored()
+    }
+
+    /// Creates a table from the rows of a query and returns their number; `None` when the name was taken and
+    /// [`IfExists::Keep`] was asked for.
+    ///
+    /// The table appears at once and complete. Text of any Arrow layout is stored as text, a column without a type
+    /// (`SELECT NULL`) as text too. When the call fails or its future is dropped, nothing remains.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::NotATable`] (replacing a view), errors about names, columns and space, and
+    /// [`Error::Query`] when the rows themselves fail.
+    pub async fn create_table(
+        self: &Arc<Self>,
+        name: &str,
+        schema: &SchemaRef,
+        rows: SendableRecordBatchStream,
+        if_exists: IfExists,
+    ) -> Result<Option<u64>> {
+        check_name(name)?;
+        let schema = types::storable(name, schema)?;
+        // Before the query runs; decided again when it has.
+        if !self.may_create(name, false, if_exists)? {
+            return Ok(None);
+        }
+        let folder = self.new_folder(name);
+        let made = folder.clone();
+        let (state, written) = (self.state.clone(), tokio::task::spawn_blocking(move || durable::create_folder(&made)));
+        written.await.map_err(|error| internal(&error))?.map_err(|error| Error::io(&state, &folder, &error))?;
+        let guard = NewFolder { path: folder.clone() };
+        let target = self.target(folder.clone(), Arc::clone(&schema));
+        let written = writer::write(target, rows).await?;
+        let (store, name) = (Arc::clone(self), name.to_owned());
+        let commit = move || {
+            let _guard = guard;
+            store.commit_table(&name, folder, schema, written, if_exists)
+        };
+        tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))?
+    }
+
+    /// Appends the rows of a query to a table and returns their number. Columns go by position and are cast to the table's.
+    ///
+    /// The rows appear at once and complete. When the call fails or its future is dropped, none do.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NotATable`], [`Error::ColumnCount`], [`Error::BadValue`], errors about space, and
+    /// [`Error::Query`] when the rows themselves fail.
+    pub async fn insert(self: &Arc<Self>, name: &str, rows: SendableRecordBatchStream) -> Result<u64> {
+        let table = self.table(name)?;
+        let (expected, found) = (table.schema.fields().len(), rows.schema().fields().len());
+        if expected != found {
+            return Err(Error::ColumnCount { name: name.to_owned(), expected, found });
+        }
+        let target = self.target(table.folder.clone(), Arc::clone(&table.schema));
+        let written = writer::write(target, rows).await?;
+        let store = Arc::clone(self);
+        let commit = move || store.commit_insert(&table, written);
+        tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))?
+    }
+
+    /// Removes a table. Statements that read it finish undisturbed.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NotATable`] for a view, [`Error::Io`].
+    pub async fn drop_table(self: &Arc<Self>, name: &str) -> Result<()> {
+        let (store, name) = (Arc::clone(self), name.to_owned());
+        let work = move || match store.relation(&name) {
+            None => Err(Error::NoSuchTable { name }),
+            Some(Relation::View(_)) => Err(Error::NotATable { name }),
+            Some(_) => store.drop_relation(&name),
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
+    }
+
+    /// Creates a view: its text, and the columns that the text has now. Returns `false` when the name was taken and
+    /// [`IfExists::Keep`] was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::NotAView`] (replacing a table), errors about names and columns, [`Error::Io`].
+    pub async fn create_view(self: &Arc<Self>, name: &str, sql: &str, schema: &SchemaRef, if_exists: IfExists) -> Result<bool> {
+        check_name(name)?;
+        let schema = types::displayable(schema)?;
+        let (store, name, sql) = (Arc::clone(self), name.to_owned(), sql.to_owned());
+        let work = move || store.commit_view(&name, sql, schema, if_exists);
+        tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
+    }
+
+    /// Removes a view.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchView`], [`Error::NotAView`] for a table, [`Error::Io`].
+    pub async fn drop_view(self: &Arc<Self>, name: &str) -> Result<()> {
+        let (store, name) = (Arc::clone(self), name.to_owned());
+        let work = move || match store.relation(&name) {
+            None => Err(Error::NoSuchView { name }),
+            Some(relation) if !relation.is_view() => Err(Error::NotAView { name }),
+            Some(_) => store.drop_relation(&name),
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
+    }
+
+    /// Names and texts of all views, by name.
+    #[must_use]
+    pub fn views(&self) -> Vec<(String, String)> {
+        let view = |(name, relation): (&String, &Relation)| match relation {
+            Relation::View(view) => Some((name.clone(), view.sql.clone())),
+            _ => None,
+        };
+        self.relations.read().unwrap_or_else(PoisonError::into_inner).iter().filter_map(view).collect()
+    }
+
+    fn relation(&self, name: &str) -> Option<Relation> {
+        self.relations.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn table(&self, name: &str) -> Result<Arc<Table>> {
+        match self.relation(name) {
+            None => Err(Error::NoSuchTable { name: name.to_owned() }),
+            Some(Relation::View(_)) => Err(Error::NotATable { name: name.to_owned() }),
+            Some(Relation::Broken { error, .. }) => Err(error.into()),
+            Some(Relation::Table(table)) => Ok(table),
+        }
+    }
+
+    /// Whether to go on creating `name`: `false` when it is to be left as it is.
+    fn may_create(&self, name: &str, view: bool, if_exists: IfExists) -> Result<bool> {
+        match (self.relation(name), if_exists) {
+            (None, _) => Ok(true),
+            (Some(_), IfExists::Keep) => Ok(false),
+            (Some(_), IfExists::Fail) => Err(Error::Exists { name: name.to_owned() }),
+            (Some(old), IfExists::Replace) if old.is_view() == view => Ok(true),
+            (Some(_), IfExists::Replace) if view => Err(Error::NotAView { name: name.to_owned() }),
+            (Some(_), IfExists::Replace) => Err(Error::NotATable { name: name.to_owned() }),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A folder name of its own for every table and view ever created, which resembles the name in SQL.
+    fn new_folder(&self, name: &str) -> PathBuf {
+        let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' };
+        let slug: String = name.chars().map(safe).take(32).collect();
+        self.tables.join(format!("{slug}-{}", self.number()))
+    }
+
+    fn target(&self, folder: PathBuf, schema: SchemaRef) -> Target {
+        let claim = Claim::new(&self.space);
+        Target { root: self.state.clone(), folder, schema, numbers: Arc::clone(&self.numbers), claim }
+    }
+
+    fn commit_table(
+        &self,
+        name: &str,
+        folder: PathBuf,
+        schema: SchemaRef,
+        written: Written,
+        if_exists: IfExists,
+    ) -> Result<Option<u64>> {
+        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.may_create(name, false, if_exists)? {
+            return Ok(None);
+        }
+        let rows = written.rows();
+        let files: Vec<Part> = written.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows }).collect();
+        let table = Table { name: name.to_owned(), folder, schema, files, parquet: tokio::sync::OnceCell::new() };
+        self.write_table(&table)?;
+        written.files.iter().for_each(|new| new.file.keep());
+        self.publish(name, Relation::Table(Arc::new(table)));
+        Ok(Some(rows))
+    }
+
+    fn commit_insert(&self, planned: &Table, written: Written) -> Result<u64> {
+        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.table(&planned.name)?;
+        if now.folder != planned.folder {
+            return Err(Error::Replaced { name: planned.name.clone() });
+        }
+        if written.files.is_empty() {
+            return Ok(0);
+        }
+        let new = written.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows });
+        let table = Table {
+            name: now.name.clone(),
+            folder: now.folder.clone(),
+            schema: Arc::clone(&now.schema),
+            files: now.files.iter().cloned().chain(new).collect(),
+            parquet: tokio::sync::OnceCell::new(),
+        };
+        self.write_table(&table)?;
+        written.files.iter().for_each(|new| new.file.keep());
+        self.publish(&planned.name, Relation::Table(Arc::new(table)));
+        Ok(written.rows())
+    }
+
+    fn commit_view(&self, name: &str, sql: String, schema: SchemaRef, if_exists: IfExists) -> Result<bool> {
+        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.may_create(name, true, if_exists)? {
+            return Ok(false);
+        }
+        let folder = self.new_folder(name);
+        durable::create_folder(&folder).map_err(|error| Error::io(&self.state, &folder, &error))?;
+        let _guard = NewFolder { path: folder.clone() };
+        self.write_manifest(name, &folder, &schema, Body::View { sql: sql.clone() })?;
+        self.publish(name, Relation::View(Arc::new(StoredView { name: name.to_owned(), sql, schema, folder })));
+        Ok(true)
+    }
+
+    fn write_table(&self, table: &Table) -> Result<()> {
+        let part = |part: &Part| manifest::Part {
+            name: part.file.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            rows: part.rows,
+            bytes: part.file.length(),
+        };
+        let files = table.files.iter().map(part).collect();
+        self.write_manifest(&table.name, &table.folder, &table.schema, Body::Table { files })
+    }
+
+    fn write_manifest(&self, name: &str, folder: &Path, schema: &SchemaRef, body: Body) -> Result<()> {
+        let bytes = Manifest::new(name, self.number(), schema, body).and_then(|manifest| manifest.bytes());
+        let bytes = bytes.map_err(|reason| Error::Internal { reason })?;
+        durable::replace(folder, manifest::FILE, &bytes).map_err(|error| Error::io(&self.state, folder, &error))
+    }
+
+    /// Makes `relation` visible; what it replaces is removed from disk. The caller holds the commit lock.
+    fn publish(&self, name: &str, relation: Relation) {
+        let folder = relation.folder().to_owned();
+        let old = self.relations.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), relation);
+        if let Some(old) = old.filter(|old| old.folder() != folder)
+            && let Err(error) = self.remove(&old)
+        {
+            // The new one is in place already; the sweep at the next start removes the old one.
+            tracing::warn!(relation = name, %error, "replaced relation could not be removed");
+        }
+        self.count();
+    }
+
+    fn drop_relation(&self, name: &str) -> Result<()> {
+        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(relation) = self.relation(name) else { return Err(Error::NoSuchTable { name: name.to_owned() }) };
+        self.remove(&relation)?;
+        self.relations.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.count();
+        Ok(())
+    }
+
+    /// Removes the manifest for good; the data files follow when nobody reads them any more.
+    fn remove(&self, relation: &Relation) -> Result<()> {
+        let folder = relation.folder();
+        match durable::remove(folder, manifest::FILE) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io(&self.state, folder, &error)),
+        }
+        match relation {
+            Relation::Table(table) => table.files.iter().for_each(|part| part.file.doom()),
+            Relation::View(_) => {}
+            Relation::Broken { .. } => {
+                let _ = std::fs::remove_dir_all(folder);
+            }
+        }
+        // Succeeds where there are no data files to wait for.
+        let _ = std::fs::remove_dir(folder);
+        Ok(())
+    }
+
+    fn count(&self) {
+        let relations = self.relations.read().unwrap_or_else(PoisonError::into_inner);
+        let bytes = relations.values().map(|relation| match relation {
+            Relation::Table(table) => table.bytes(),
+            _ => 0,
+        });
+        self.space.set_stored(bytes.sum());
+    }
+
+    async fn provider(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let table = match self.relation(name)? {
+            Relation::View(view) => return Some(view),
+            Relation::Broken { error, .. } => return Some(Arc::new(BrokenTable::new(error))),
+            Relation::Table(table) => table,
+        };
+        let (state, footers) = (Arc::clone(&table), Arc::clone(&self.footers));
+        let load = || async {
+            let load = tokio::task::spawn_blocking(move || load(&state, &footers));
+            let panicked = |_| Err(catalog::Error::Damaged { path: name.to_owned(), reason: "its metadata cannot be decoded".to_owned() });
+            load.await.unwrap_or_else(panicked)
+        };
+        match table.parquet.get_or_try_init(load).await {
+            Ok(parquet) => {
+                let (parquet, store) = (Arc::clone(parquet), Arc::downgrade(self));
+                Some(Arc::new(StoredTable { name: name.to_owned(), parquet, _state: table, store }))
+            }
+            Err(error) => {
+                tracing::warn!(table = name, %error, "stored table cannot be read");
+                Some(Arc::new(BrokenTable::new(error)))
+            }
+        }
+    }
+}
+
+fn load(table: &Table, footers: &Arc<Footers>) -> std::result::Result<Arc<ParquetTable>, catalog::Error> {
+    let files: Vec<_> = table.files.iter().map(|part| Arc::clone(&part.file)).collect();
+    let read = read_footers(&files, footers)?;
+    let parts = files.iter().zip(&read).map(|(file, footer)| table_file(file, footer, &table.schema, Vec::new())).collect();
+    Ok(Arc::new(ParquetTable::new(parts, Arc::clone(&table.schema), Vec::new(), Arc::clone(footers))))
+}
+
+fn check_name(name: &str) -> Result<()> {
+    match name.len() {
+        0 => Err(Error::NameEmpty),
+        length if length > NAME_BYTES => Err(Error::NameTooLong { name: name.to_owned(), length }),
+        _ => Ok(()),
+    }
+}
+
+fn internal(error: &tokio::task::JoinError) -> Error {
+    Error::Internal { reason: error.to_string() }
+}
+
+/// Removes the folder of a table that did not come to be. Does nothing to a folder that holds a manifest.
+#[derive(Debug)]
+struct NewFolder {
+    path: PathBuf,
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// The writable schema as DataFusion sees it.
+#[derive(Debug)]
+struct WorkSchema {
+    store: Arc<Store>,
+}
+
+#[async_trait]
+impl SchemaProvider for WorkSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.store.relations.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        Ok(self.store.provider(name).await)
+    }
+
+    async fn table_type(&self, name: &str) -> DataFusionResult<Option<TableType>> {
+        let kind = |relation: Relation| if relation.is_view() { TableType::View } else { TableType::Base };
+        Ok(self.store.relation(name).map(kind))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.store.contains(name)
+    }
+}
