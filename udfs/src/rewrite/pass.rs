@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr, Statement,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
+    Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr,
+    Statement, TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
 };
 
 use super::arguments::{self, normal};
