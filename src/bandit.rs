@@ -273,13 +273,13 @@ impl Csv {
         let file = File::open(&path).map_err(|source| Error::Missing { path: path.clone(), source })?;
         let mut csv =
             Self { path, reader: csv::Reader::from_reader(file), header: StringRecord::new(), record: StringRecord::new(), row: -1 };
-        csv.header = csv.reader.headers().cloned().map_err(|error| csv.damaged(error.to_string()))?;
+        csv.header = csv.reader.headers().cloned().map_err(|error| csv.unreadable(&error))?;
         Ok(csv)
     }
 
     /// Goes to the next record; false after the last. A file without records is damaged.
     fn next(&mut self) -> Result<bool, Error> {
-        let found = self.reader.read_record(&mut self.record).map_err(|error| self.damaged(error.to_string()))?;
+        let found = self.reader.read_record(&mut self.record).map_err(|error| self.unreadable(&error))?;
         if !found && self.row < 0 {
             return Err(self.damaged("it has no rows".to_owned()));
         }
@@ -321,7 +321,18 @@ impl Csv {
     }
 
     fn damaged(&self, reason: String) -> Error {
-        let line = self.reader.position().line().saturating_sub(u64::from(self.row >= 0)).max(1);
+        let line = self.record.position().map_or(1, csv::Position::line);
+        Error::Damaged { path: self.path.clone(), line, reason }
+    }
+
+    fn unreadable(&self, error: &csv::Error) -> Error {
+        let line = error.position().map_or_else(|| self.reader.position().line(), csv::Position::line).max(1);
+        let reason = match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!("{len} fields where {expected_len} belong"),
+            csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+            csv::ErrorKind::Io(error) => error.to_string(),
+            _ => "it is not CSV".to_owned(),
+        };
         Error::Damaged { path: self.path.clone(), line, reason }
     }
 }

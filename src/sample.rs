@@ -42,8 +42,8 @@ const MARK: &str = "sample.json";
 /// Arguments of `stratagem sample`.
 #[derive(Debug, Clone, Args)]
 pub struct SampleArgs {
-    /// Rows of the table `events` (views, carts, purchases), exactly; the other tables follow: a customer for 20 events, about 1.5
-    /// impressions (and rows of truth) for an event, a review for 170 events, products twice the square root. 5000, 1_000_000 and 1e8 are
+    /// Rows of the table `events` (views, carts, purchases), exactly; the other tables follow: a customer for 20 events, about 1.4
+    /// impressions (and rows of truth) for an event, a review for 85 events, products twice the square root. 5000, 1_000_000 and 1e8 are
     /// understood
     #[arg(long, value_name = "N", default_value = "100000", value_parser = parse_rows)]
     pub rows: u64,

@@ -24,9 +24,8 @@ const WEEKDAYS: [f64; 7] = [1.10, 1.03, 1.00, 0.98, 0.86, 0.90, 1.16];
 /// January to December: sales in January, quiet summer, gifts at the end of the year.
 const MONTHS: [f64; 12] = [1.02, 0.90, 0.94, 0.96, 0.97, 0.92, 0.86, 0.84, 0.96, 1.04, 1.28, 1.36];
 /// Local hour: a small peak at lunch, the great one in the evening.
-const HOURS: [f64; 24] = [
-    0.9, 0.5, 0.3, 0.2, 0.2, 0.4, 1.0, 2.0, 3.1, 3.9, 4.4, 4.8, 5.2, 5.0, 4.7, 4.6, 4.7, 5.0, 5.6, 6.7, 7.8, 7.4, 5.0, 2.3,
-];
+const HOURS: [f64; 24] =
+    [0.9, 0.5, 0.3, 0.2, 0.2, 0.4, 1.0, 2.0, 3.1, 3.9, 4.4, 4.8, 5.2, 5.0, 4.7, 4.6, 4.7, 5.0, 5.6, 6.7, 7.8, 7.4, 5.0, 2.3];
 /// Days before the first of each month, in a common year.
 const MONTH_STARTS: [usize; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 

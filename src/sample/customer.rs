@@ -9,7 +9,8 @@ use super::world::World;
 pub(crate) const AGE_BANDS: [&str; 6] = ["18-24", "25-34", "35-44", "45-54", "55-64", "65+"];
 const AGE_SHARES: [f64; 6] = [13.0, 26.0, 23.0, 18.0, 12.0, 8.0];
 /// Taste by age: bold-quiet, modern-classic, playful-serious.
-const AGE_STYLES: [[f64; 3]; 6] = [[0.7, 0.6, 0.4], [0.4, 0.5, 0.0], [0.0, 0.2, 0.3], [-0.2, -0.1, 0.0], [-0.4, -0.4, -0.2], [-0.5, -0.7, 0.1]];
+const AGE_STYLES: [[f64; 3]; 6] =
+    [[0.7, 0.6, 0.4], [0.4, 0.5, 0.0], [0.0, 0.2, 0.3], [-0.2, -0.1, 0.0], [-0.4, -0.4, -0.2], [-0.5, -0.7, 0.1]];
 
 /// What a customer looks for in a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,10 +175,6 @@ impl Profile {
         let country = &COUNTRIES[customer.country];
         // some people live elsewhere than where their name comes from
         let origin = if random.chance(0.08) { &COUNTRIES[random.below(COUNTRIES.len())] } else { country };
-        Self {
-            first_name: random.pick(origin.first_names),
-            last_name: random.pick(origin.last_names),
-            city: random.pick(country.cities),
-        }
+        Self { first_name: random.pick(origin.first_names), last_name: random.pick(origin.last_names), city: random.pick(country.cities) }
     }
 }

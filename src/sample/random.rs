@@ -96,7 +96,15 @@ pub(crate) struct Cumulative(Vec<f64>);
 impl Cumulative {
     pub(crate) fn new(weights: impl IntoIterator<Item = f64>) -> Self {
         let mut sum = 0.0;
-        Self(weights.into_iter().map(|weight| { sum += weight; sum }).collect())
+        Self(
+            weights
+                .into_iter()
+                .map(|weight| {
+                    sum += weight;
+                    sum
+                })
+                .collect(),
+        )
     }
 
     /// Sum of the first `count` weights.

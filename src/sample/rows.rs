@@ -126,7 +126,7 @@ pub(crate) fn customers_schema() -> SchemaRef {
     ])
 }
 
-pub(crate) fn customers(_world: &World, rows: &[CustomerRow]) -> RecordBatch {
+pub(crate) fn customers(rows: &[CustomerRow]) -> RecordBatch {
     let people = || rows.iter().map(|row| &row.customer);
     let histories = || rows.iter().map(|row| &row.history);
     Columns::new(customers_schema())
@@ -289,9 +289,8 @@ const EFFECTS: [(&str, Effect); 9] = [
 
 /// The truth about impressions; the first gets the id `first`.
 pub(crate) fn truth(_world: &World, first: i64, rows: &[Row<Impression>]) -> RecordBatch {
-    let mut columns = Columns::new(truth_schema())
-        .long(first..first + rows.len() as i64)
-        .double(rows.iter().map(|row| row.what.probability));
+    let mut columns =
+        Columns::new(truth_schema()).long(first..first + rows.len() as i64).double(rows.iter().map(|row| row.what.probability));
     for (_, effect) in EFFECTS {
         columns = columns.double(rows.iter().map(|row| f64::from(effect(&row.what.effects)) / 1e3));
     }

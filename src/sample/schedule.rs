@@ -22,7 +22,7 @@ pub(crate) fn write(world: &World, probabilities: &Probabilities, spill: &mut Sp
     for (block, quota) in quotas.into_iter().enumerate() {
         let mut block = Block::new(world, probabilities, block as u64);
         block.draw_visits(quota, spill)?;
-        table.write(&rows::customers(world, &block.finish()))?;
+        table.write(&rows::customers(&block.finish()))?;
     }
     table.finish()
 }

@@ -128,7 +128,8 @@ pub(crate) fn play(world: &World, probabilities: &Probabilities, customer: &Cust
     let intent = customer.intent * random.lognormal(1.0, 0.6);
     let browsing = customer.browsing(month);
     let category = random.weighted(&browsing);
-    let stage = Stage { world, probabilities, customer, random, sink, now: visit.start, start: visit.start, day, device, intent, cart: Vec::new() };
+    let stage =
+        Stage { world, probabilities, customer, random, sink, now: visit.start, start: visit.start, day, device, intent, cart: Vec::new() };
     stage.play(&browsing, category);
 }
 
@@ -200,7 +201,7 @@ impl<S: Sink> Stage<'_, S> {
     }
 
     fn view(&mut self, product: usize) {
-        self.wait(25.0);
+        self.wait(35.0);
         let price = self.world.products[product].price_on(self.day);
         self.sink.event(Event { ts: self.now, kind: Kind::View, product, price, quantity: None });
         let (taste, dearness) = click::attraction(self.customer, &self.world.products[product], self.day);
@@ -275,7 +276,7 @@ impl<S: Sink> Stage<'_, S> {
     }
 
     fn consider_review(&mut self, product: usize) {
-        if !self.random.chance(0.14) {
+        if !self.random.chance(0.2) {
             return;
         }
         let ts = self.now + (self.random.lognormal(8.0, 0.6).min(90.0) * DAY as f64) as i64 + 2 * HOUR;
