@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr,
-    Statement, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, With,
+    Statement, TableFactor, TableWithJoins, VisitMut, Visitor, VisitorMut, With,
 };
 
 use super::arguments::{self, normal};
@@ -189,7 +189,7 @@ pub(super) fn calls_ours(statement: &Statement) -> bool {
             }
         }
     }
-    statement.visit(&mut Search).is_break()
+    datafusion::sql::sqlparser::ast::Visit::visit(statement, &mut Search).is_break()
 }
 
 impl VisitorMut for Pass<'_> {
