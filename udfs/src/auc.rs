@@ -177,8 +177,7 @@ mod tests {
     #[test]
     fn a_weight_counts_like_repeated_rows() {
         let weighted = [[1.0, 0.3, 2.0], [0.0, 0.4, 3.0], [0.0, 0.3, 1.0], [1.0, 0.9, 1.0], [0.0, 0.2, 0.0]];
-        let repeated: Vec<Row> =
-            weighted.iter().flat_map(|&[label, score, weight]| vec![[label, score, 1.0]; weight as usize]).collect();
+        let repeated: Vec<Row> = weighted.iter().flat_map(|&[label, score, weight]| vec![[label, score, 1.0]; weight as usize]).collect();
         assert!((auc(&weighted).unwrap() - auc(&repeated).unwrap()).abs() < 1e-15);
     }
 

@@ -109,9 +109,7 @@ impl Type {
             Self::Integer => DataType::Int32,
             Self::BigInt => DataType::Int64,
             Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
-            Self::Timestamp => {
-                DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into()))
-            }
+            Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
             Self::Text | Self::Query | Self::Row => DataType::Utf8,
         }
     }
@@ -362,11 +360,6 @@ pub fn function(name: &str) -> Option<&'static Function> {
     functions().iter().copied().find(|function| function.name == name)
 }
 
-/// The candidate whose name is closest to a misspelt one, if one is close enough to be meant.
-pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    crate::spelling::closest(candidates, name)
-}
-
 /// A function as the catalog shows it (`pg_proc`, `\df`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routine {
@@ -462,7 +455,12 @@ mod tests {
     #[test]
     fn signatures_read_like_the_call() {
         assert_eq!(function("auc").unwrap().signature(), "auc(label boolean or 0/1, score number [, weight number])");
-        assert!(function("finetune").unwrap().signature().starts_with("finetune(model text, query query, label text, model_type text default 'dcnv2'"));
+        assert!(
+            function("finetune")
+                .unwrap()
+                .signature()
+                .starts_with("finetune(model text, query query, label text, model_type text default 'dcnv2'")
+        );
     }
 
     #[test]
@@ -475,12 +473,5 @@ mod tests {
         assert_eq!((epochs.data_type, epochs.default.is_some()), ("integer", true));
         let auc = routines.iter().find(|routine| routine.name == "auc").unwrap();
         assert_eq!(auc.arguments.iter().map(|a| a.default).collect::<Vec<_>>(), [None, None, Some("NULL")]);
-    }
-
-    #[test]
-    fn a_misspelt_function_is_recognised() {
-        let names = || functions().iter().map(|function| function.name);
-        assert_eq!(closest("predict_crt", names()), Some("predict_ctr"));
-        assert_eq!(closest("sum", names()), None);
     }
 }

@@ -107,7 +107,9 @@ impl Error {
             Self::InQuery { source, .. } => find(source).and_then(Self::detail),
             Self::NoSuchColumn { detail, .. } => Some(detail.clone()),
             Self::WrongType { detail, .. } => detail.clone(),
-            Self::Model(_) | Self::AmbiguousColumn { .. } | Self::InvalidValue { .. } | Self::Nulls { .. } | Self::Unsupported { .. } => None,
+            Self::Model(_) | Self::AmbiguousColumn { .. } | Self::InvalidValue { .. } | Self::Nulls { .. } | Self::Unsupported { .. } => {
+                None
+            }
         }
     }
 

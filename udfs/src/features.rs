@@ -7,7 +7,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Field, FieldRef, Float32Type, Int32Type, Int64Type, Time64NanosecondType, TimeUnit, TimestampSecondType, UInt64Type,
+    DataType, Date32Type, Field, FieldRef, Float32Type, Int32Type, Int64Type, Time64NanosecondType, TimeUnit, TimestampSecondType,
+    UInt64Type,
 };
 use stratagem_models::features::{Batch, Column, Feature};
 use twox_hash::XxHash64;

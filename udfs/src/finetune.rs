@@ -63,9 +63,15 @@ pub static DECLARATION: Function = Function {
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
     errors: &[
         Failure { sqlstate: "42703", when: "the query has no column of the label's name" },
-        Failure { sqlstate: "42804", when: "a column has a type that cannot be a feature (a list, a row, bytes), or the label is not boolean or numeric" },
+        Failure {
+            sqlstate: "42804",
+            when: "a column has a type that cannot be a feature (a list, a row, bytes), or the label is not boolean or numeric",
+        },
         Failure { sqlstate: "22004", when: "the label is NULL in some rows" },
-        Failure { sqlstate: "22023", when: "a label is not 0 or 1, all labels are the same, there are no rows, or an option is out of range" },
+        Failure {
+            sqlstate: "22023",
+            when: "a label is not 0 or 1, all labels are the same, there are no rows, or an option is out of range",
+        },
         Failure { sqlstate: "0A000", when: "a LIMIT would end the training before the model is saved" },
         Failure { sqlstate: "53200", when: "the rows do not fit into the memory of the server" },
     ],
@@ -84,7 +90,12 @@ impl Relation for Finetune {
         Training::new(arguments, input.as_arrow(), "").map(drop)
     }
 
-    fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    fn plan(
+        &self,
+        arguments: &Constants,
+        query: &str,
+        input: Arc<dyn ExecutionPlan>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
         let training = Training::new(arguments, &input.schema(), query)?;
         Ok(Arc::new(FinetuneExec::new(Arc::clone(&self.0), Arc::new(training), input)))
     }
@@ -153,6 +164,3 @@ fn options(arguments: &Constants) -> Result<TrainOptions, Error> {
     options.check()?;
     Ok(options)
 }
-
-#[cfg(test)]
-mod tests;

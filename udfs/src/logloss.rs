@@ -21,7 +21,10 @@ pub static DECLARATION: Function = Function {
            Rows with a NULL argument are skipped. The result is NULL when no row (of weight above 0) is left.",
     example: "SELECT logloss(click, p) FROM (VALUES (true, 0.9), (false, 0.2), (false, 0.4)) AS scored (click, p)",
     errors: &[
-        Failure { sqlstate: "22023", when: "a label is not 0 or 1, a probability is not from 0 to 1, or a weight is negative or not finite" },
+        Failure {
+            sqlstate: "22023",
+            when: "a label is not 0 or 1, a probability is not from 0 to 1, or a weight is negative or not finite",
+        },
         Failure { sqlstate: "42804", when: "an argument has a type that is not a number (or boolean, for the label)" },
     ],
 };

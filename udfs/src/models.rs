@@ -83,7 +83,7 @@ impl Models {
         if let Some(runtime) = &*runtime {
             return Ok(Arc::clone(runtime));
         }
-        let path = (self.library)().map_err(|reason| Error::Runtime { reason })?;
+        let path = (self.library)().map_err(|reason| Error::RuntimeMissing { path: "the installed files".into(), reason })?;
         let loaded = Runtime::load(&path, self.device)?;
         Ok(Arc::clone(runtime.insert(loaded)))
     }

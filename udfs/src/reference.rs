@@ -13,9 +13,11 @@ pub fn markdown() -> String {
          Arguments can be given by position or by name (`name => value`); those with a default may be left out. A model is one text value: \
          `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias).\n\n",
     );
-    for (kind, title) in
-        [(Kind::Table, "Training: functions that return rows"), (Kind::Scalar, "Scoring: functions of a row"), (Kind::Aggregate, "Evaluation: aggregates")]
-    {
+    for (kind, title) in [
+        (Kind::Table, "Training: functions that return rows"),
+        (Kind::Scalar, "Scoring: functions of a row"),
+        (Kind::Aggregate, "Evaluation: aggregates"),
+    ] {
         let _ = writeln!(page, "- {title}:");
         for function in functions().iter().filter(|function| function.kind == kind) {
             let _ = writeln!(page, "  [`{}`](#{}), {}", function.name, anchor(function.name), lower(function.summary));

@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr, Ident, Query, TableFactor};
+use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, Ident, Query, TableFactor};
 
-use crate::declaration::{Function, Kind, Role};
+use crate::declaration::{Function, Kind, Parameter, Role, Type, sql_type};
 use crate::error::Error;
 use crate::models::Models;
 use crate::{pin, rewrite};
@@ -51,13 +54,9 @@ impl Constants {
     fn of(function: &'static Function, arguments: &[Expr]) -> Result<Option<Self>, Error> {
         let mut values = Vec::with_capacity(arguments.len());
         for (parameter, argument) in function.parameters.iter().zip(arguments) {
-            let Expr::Literal(value, _) = argument else { return Ok(None) };
-            let value = value.cast_to(&parameter.data_type.arrow()).map_err(|_| {
-                Error::value(format!("argument {} of {}", parameter.name, function.name), format!("cannot be {value}"))
-            })?;
+            let Some(value) = constant(function, parameter, argument)? else { return Ok(None) };
             values.push(value);
         }
-        function.check_types(values.iter().map(ScalarValue::data_type).collect::<Vec<_>>().iter())?;
         Ok(Some(Self { function, values }))
     }
 
@@ -95,9 +94,33 @@ impl Constants {
     /// A whole number that is not negative.
     pub(crate) fn count<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, Error> {
         let Some(value) = self.whole(name) else { return Ok(None) };
-        let out_of_range = |_| Error::value(format!("argument {name} of {}", self.function.name), format!("is {value}, which is out of range"));
+        let out_of_range =
+            |_| Error::value(format!("argument {name} of {}", self.function.name), format!("is {value}, which is out of range"));
         T::try_from(value).map(Some).map_err(out_of_range)
     }
+}
+
+/// An argument as a constant of the declared type; `None` when it depends on a parameter that has no value yet.
+fn constant(function: &Function, parameter: &Parameter, argument: &Expr) -> Result<Option<ScalarValue>, Error> {
+    let object = || format!("argument {} of {}", parameter.name, function.name);
+    let open = argument.exists(|part| Ok(matches!(part, Expr::Placeholder(_)))).unwrap_or(true);
+    if open {
+        return Ok(None);
+    }
+    let simplifier = ExprSimplifier::new(SimplifyContext::builder().build());
+    let simple = simplifier.coerce(argument.clone(), &DFSchema::empty()).and_then(|argument| simplifier.simplify(argument));
+    let Ok(Expr::Literal(value, _)) = simple else { return Err(Error::value(object(), "must be a constant")) };
+    let actual = value.data_type();
+    // Text is what a parameter without a type arrives as, and what a quoted literal is before it has one.
+    if !parameter.data_type.accepts(&actual) && !Type::Text.accepts(&actual) {
+        return Err(Error::WrongType {
+            object: object(),
+            actual: sql_type(&actual),
+            detail: Some(format!("the function is {}", function.signature())),
+            hint: Some(format!("it takes {}", parameter.data_type.sql())),
+        });
+    }
+    value.cast_to(&parameter.data_type.arrow()).map(Some).map_err(|_| Error::value(object(), format!("cannot be {value}")))
 }
 
 /// Plans the table functions of a session, from SQL to execution.
@@ -130,8 +153,7 @@ impl RelationPlanner for Relations {
         let function = relation.declaration();
         let call = Call::plan(function, rewrite::positional(function, arguments.clone())?, context)?;
         if let Some(constants) = Constants::of(function, &call.arguments)? {
-            let check = relation.check(&constants, call.input.schema());
-            check.map_err(|error| if matches!(error, Error::NoSuchColumn { .. }) { in_query(function, error) } else { error })?;
+            relation.check(&constants, call.input.schema())?;
         }
         let alias = match factor {
             TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } => alias,
@@ -141,11 +163,6 @@ impl RelationPlanner for Relations {
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
-}
-
-fn in_query(function: &'static Function, error: Error) -> Error {
-    let argument = function.parameters.iter().find(|p| p.role == Role::Query).map_or("query", |p| p.name);
-    Error::InQuery { function: function.name, argument, source: Box::new(error.into()) }
 }
 
 /// A call with its query planned.
@@ -164,7 +181,7 @@ impl Call {
                 unreachable!("positional arguments are expressions");
             };
             match (parameter.role, value) {
-                (Role::Query, datafusion::sql::sqlparser::ast::Expr::Subquery(query)) => {
+                (Role::Query, ast::Expr::Subquery(query)) => {
                     let inside = Some((function.name, parameter.name));
                     let text = query.to_string();
                     input = Some((plan_query(query, context).map_err(|error| rewrite::within(inside, error))?, text));
@@ -197,8 +214,8 @@ impl ExtensionPlanner for Relations {
         let Some(relation) = self.find(node.function().name) else { return Ok(None) };
         let [input] = inputs else { return Ok(None) };
         let Some(constants) = Constants::of(node.function(), node.arguments())? else {
-            let object = format!("the arguments of {}", node.function().name);
-            return Err(Error::value(object, "must be constants or parameters").into());
+            let object = format!("a parameter in the call of {}", node.function().name);
+            return Err(Error::value(object, "has no value").into());
         };
         relation.check(&constants, node.input().schema())?;
         relation.plan(&constants, node.query(), Arc::clone(input)).map(Some)

@@ -38,6 +38,9 @@ type Known = HashMap<String, Vec<String>>;
 /// Rewrites all calls of our functions in a statement. Fails with an [`Error`] inside the engine's error when a call does not fit the
 /// function's declaration, and with the session's error when a FROM clause that a row argument refers to cannot be planned.
 pub async fn rewrite(statement: &mut Statement, scope: &dyn Scope) -> Result<()> {
+    if !pass::calls_ours(statement) {
+        return Ok(());
+    }
     let mut known = Known::new();
     loop {
         // The pass is synchronous and stops at the first question it cannot answer, which is then asked; a draft is thrown away with it.

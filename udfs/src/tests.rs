@@ -55,9 +55,9 @@ fn library() -> std::result::Result<PathBuf, String> {
         .or_else(|| home("HOME").map(|home| home.join(".cache/stratagem")))
         .ok_or("HOME is not set")?;
     let folder = cache.join("assets/onnxruntime/lib");
-    let found = std::fs::read_dir(&folder)
-        .ok()
-        .and_then(|mut files| files.find_map(|file| Some(file.ok()?.path()).filter(|path| path.to_string_lossy().contains("libonnxruntime.so."))));
+    let found = std::fs::read_dir(&folder).ok().and_then(|mut files| {
+        files.find_map(|file| Some(file.ok()?.path()).filter(|path| path.to_string_lossy().contains("libonnxruntime.so.")))
+    });
     found.ok_or_else(|| format!("{} has no ONNX Runtime; run \"make setup\"", folder.display()))
 }
 

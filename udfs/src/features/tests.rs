@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, LargeStringArray, NullArray,
-    StringArray, StringViewArray, TimestampMicrosecondArray, TimestampSecondArray, UInt64Array,
+    BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, LargeStringArray,
+    NullArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampSecondArray, UInt64Array,
 };
 use datafusion::arrow::datatypes::{Fields, Int8Type};
 use stratagem_models::features::Kind;
@@ -10,10 +10,8 @@ use stratagem_models::features::Kind;
 use super::*;
 
 fn encode(name: &str, column: ArrayRef) -> Batch {
-    let fields: Vec<FieldRef> = vec![
-        Arc::new(Field::new(name, column.data_type().clone(), true)),
-        Arc::new(Field::new("click", DataType::Boolean, true)),
-    ];
+    let fields: Vec<FieldRef> =
+        vec![Arc::new(Field::new(name, column.data_type().clone(), true)), Arc::new(Field::new("click", DataType::Boolean, true))];
     let (encoder, _) = Encoder::for_training(&fields, 1).unwrap();
     let (mut batch, rows) = (Batch::default(), column.len());
     encoder.encode(&[column], rows, &mut batch).unwrap();
@@ -69,8 +67,10 @@ fn a_timestamp_becomes_its_hour_and_weekday() {
     assert_ne!(weekday(&micro, 0), weekday(&micro, 1));
     let second = encode("x", Arc::new(TimestampSecondArray::from(vec![-1, 0, 3600, 7 * 86_400]).with_timezone("+02:00")));
     assert_eq!(micro, second);
-    let fields: Vec<FieldRef> =
-        vec![Arc::new(Field::new("ts", DataType::Timestamp(TimeUnit::Second, None), true)), Arc::new(Field::new("y", DataType::Int64, true))];
+    let fields: Vec<FieldRef> = vec![
+        Arc::new(Field::new("ts", DataType::Timestamp(TimeUnit::Second, None), true)),
+        Arc::new(Field::new("y", DataType::Int64, true)),
+    ];
     let (_, columns) = Encoder::for_training(&fields, 1).unwrap();
     assert_eq!(columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["ts.hour", "ts.weekday"]);
 }

@@ -36,7 +36,9 @@ pub(super) fn ids<'a>(
     match column.data_type() {
         DataType::Null => {}
         DataType::Dictionary(..) => return dictionary(column, encoding, salt, out),
-        DataType::Boolean => out.zip(column.as_boolean()).for_each(|(out, value)| *out = value.map_or(NULL, |value| id(salt, &[u8::from(value)]))),
+        DataType::Boolean => {
+            out.zip(column.as_boolean()).for_each(|(out, value)| *out = value.map_or(NULL, |value| id(salt, &[u8::from(value)])))
+        }
         DataType::Utf8 => text(column.as_string::<i32>(), salt, out),
         DataType::LargeUtf8 => text(column.as_string::<i64>(), salt, out),
         DataType::Utf8View => text(column.as_string_view(), salt, out),

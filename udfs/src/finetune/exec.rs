@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use super::{DECLARATION, Training, rows};
 use crate::error::Error;
-use crate::models::{Error as ModelError, Models};
+use crate::models::{Error as ModelError, Models, Runtime};
 use crate::notice::{self, Severity};
 
 /// Trains on the rows of its input and yields a row per epoch.
@@ -121,6 +122,15 @@ async fn run(
     out: mpsc::Sender<Result<RecordBatch>>,
 ) -> Result<()> {
     let schema = DECLARATION.schema();
+    // Without a runtime there is no reason to read the rows.
+    let runtime = SpawnedTask::spawn_blocking({
+        let models = Arc::clone(&models);
+        move || models.runtime()
+    });
+    let runtime = runtime.join_unwind().await.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?;
+    if let Some(reason) = runtime.degraded() {
+        notice::send(context.session_config(), Severity::Warning, reason);
+    }
     let (examples, memory) = rows::read(&training, &input, &context).await?;
     let summary = format!("training {} on {} rows with {} features", training.name, examples.batch.rows, training.columns.len());
     notice::send(context.session_config(), Severity::Notice, summary);
@@ -134,7 +144,7 @@ async fn run(
         move || {
             // The memory is given back when the training is over, also when that is after its statement.
             let _memory = memory;
-            train(&models, &training, examples, &report, &stop);
+            train(&models, &runtime, &training, examples, &report, &stop);
         }
     })?;
     while let Some(report) = reports.recv().await {
@@ -155,7 +165,14 @@ async fn run(
 }
 
 /// Trains and saves, on a thread of its own.
-fn train(models: &Models, training: &Training, mut examples: Examples, report: &mpsc::UnboundedSender<Report>, stop: &AtomicBool) {
+fn train(
+    models: &Models,
+    runtime: &Arc<Runtime>,
+    training: &Training,
+    mut examples: Examples,
+    report: &mpsc::UnboundedSender<Report>,
+    stop: &AtomicBool,
+) {
     let outcome = (|| {
         let started = Instant::now();
         rows::settle(&mut examples);
@@ -163,7 +180,7 @@ fn train(models: &Models, training: &Training, mut examples: Examples, report: &
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let trained = click::train(&models.runtime()?, &examples, &training.options, &mut on_epoch, stop)?;
+        let trained = click::train(runtime, &examples, &training.options, &mut on_epoch, stop)?;
         let best = trained.best_epoch();
         let kept = trained.epochs().iter().find(|epoch| epoch.epoch == best).cloned().ok_or(ModelError::Canceled)?;
         if stop.load(Ordering::Relaxed) {

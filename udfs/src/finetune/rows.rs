@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::runtime::JoinSet;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
@@ -27,7 +27,7 @@ pub(super) async fn read(
     training: &Arc<Training>,
     input: &Arc<dyn ExecutionPlan>,
     context: &Arc<TaskContext>,
-) -> Result<(Examples, datafusion::execution::memory_pool::MemoryReservation)> {
+) -> Result<(Examples, MemoryReservation)> {
     let partitions = input.output_partitioning().partition_count();
     let reservation = MemoryConsumer::new("finetune").register(context.memory_pool());
     let mut reading = JoinSet::new();
@@ -37,7 +37,7 @@ pub(super) async fn read(
         let training = Arc::clone(training);
         reading.spawn(async move {
             let part = read_part(&training, stream, &own).await?;
-            Ok::<_, datafusion::common::DataFusionError>((part, own))
+            Ok::<_, DataFusionError>((part, own))
         });
     }
     let mut examples = Examples { columns: training.columns.clone(), ..Examples::default() };
@@ -45,10 +45,14 @@ pub(super) async fn read(
     while let Some(part) = reading.join_next().await {
         let (part, own) = part.map_err(|failed| match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(failed) => datafusion::common::DataFusionError::ExecutionJoin(Box::new(failed)),
+            Err(failed) => DataFusionError::ExecutionJoin(Box::new(failed)),
         })??;
         nulls += part.nulls;
         reservation.try_grow(own.size())?;
+        if examples.batch.rows == 0 {
+            (examples.batch, examples.labels) = (part.batch, part.labels);
+            continue;
+        }
         examples.batch.rows += part.batch.rows;
         examples.batch.ids.extend(part.batch.ids);
         examples.batch.numbers.extend(part.batch.numbers);
@@ -61,11 +65,7 @@ pub(super) async fn read(
     Ok((examples, reservation))
 }
 
-async fn read_part(
-    training: &Training,
-    mut stream: SendableRecordBatchStream,
-    reservation: &datafusion::execution::memory_pool::MemoryReservation,
-) -> Result<Part> {
+async fn read_part(training: &Training, mut stream: SendableRecordBatchStream, reservation: &MemoryReservation) -> Result<Part> {
     let mut part = Part::default();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -94,7 +94,9 @@ pub(super) fn settle(examples: &mut Examples) {
     };
     let mut order: Vec<(u64, usize)> = (0..rows).map(|row| (key(row), row)).collect();
     order.sort_unstable_by(|(a, left), (b, right)| {
-        a.cmp(b).then_with(|| ids(*left).cmp(ids(*right)).then_with(|| numbers(*left).cmp(numbers(*right))).then(label(*left).cmp(&label(*right))))
+        a.cmp(b).then_with(|| {
+            ids(*left).cmp(ids(*right)).then_with(|| numbers(*left).cmp(numbers(*right))).then(label(*left).cmp(&label(*right)))
+        })
     });
     let gather = |width: usize| order.iter().flat_map(move |(_, row)| row * width..(row + 1) * width);
     let sorted_ids = gather(hashed).map(|at| examples.batch.ids[at]).collect();

@@ -1,6 +1,6 @@
 //! Binds the arguments of a call to the parameters of its declaration.
 
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Ident, SetExpr, Statement, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Ident, SetExpr, Statement, Value};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -38,6 +38,14 @@ pub(super) fn bind(function: &'static Function, arguments: Vec<FunctionArg>) -> 
     let mut named_before = false;
     for argument in arguments {
         match argument {
+            // The parser reads `name := value` as an assignment.
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { left, op: BinaryOperator::Assignment, right }))
+                if matches!(*left, Expr::Identifier(_)) =>
+            {
+                let Expr::Identifier(name) = *left else { continue };
+                named_before = true;
+                named(function, &mut bound, name, FunctionArgExpr::Expr(*right))?;
+            }
             FunctionArg::Unnamed(value) if named_before => {
                 return Err(Error::call(
                     function,

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr, Statement,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
+    Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr,
+    Statement, TableFactor, TableWithJoins, VisitMut, Visitor, VisitorMut, With,
 };
 
 use super::arguments::{self, normal};
@@ -165,6 +165,31 @@ fn proceed<T>(result: Result<T, Stop>) -> ControlFlow<Stop, T> {
 pub(crate) fn declared(name: &ObjectName) -> Option<&'static Function> {
     let parts: Option<Vec<_>> = name.0.iter().map(|part| part.as_ident().map(normal)).collect();
     declaration::function(&parts?.join("."))
+}
+
+/// Whether a statement calls any of our functions; if not, it need not be copied for the walk.
+pub(super) fn calls_ours(statement: &Statement) -> bool {
+    struct Search;
+    impl Visitor for Search {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+            match expression {
+                Expr::Function(call) if declared(&call.name).is_some() => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            match factor {
+                TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } if declared(name).is_some() => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    datafusion::sql::sqlparser::ast::Visit::visit(statement, &mut Search).is_break()
 }
 
 impl VisitorMut for Pass<'_> {

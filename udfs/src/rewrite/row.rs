@@ -26,7 +26,8 @@ pub(super) fn row(function: &'static Function, parts: Vec<RowPart>, scopes: &Sco
             },
         }
     }
-    if !values.is_empty() && !(fields.is_empty() && named.is_empty()) {
+    let with_names = !fields.is_empty() || !named.is_empty();
+    if !values.is_empty() && with_names {
         let reason = format!("in the call of {}, value {} has no name, but other values of the row have one", function.name, values[0]);
         return Err(Error::call(function, reason, Some("write name => value".to_owned())).into());
     }

@@ -7,9 +7,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::Known;
 use super::arguments::normal;
 use super::pass::Stop;
-use super::Known;
 use crate::error::Error;
 
 /// A level of names.

@@ -53,9 +53,13 @@ async fn fails(sql: &str) -> (String, Option<String>, Option<String>) {
 async fn named_arguments_stand_in_any_order_and_both_spellings() {
     becomes("SELECT auc(score => p, label => y) FROM t", "SELECT auc(y, p) FROM t").await;
     becomes("SELECT auc(y, score := p) FROM t", "SELECT auc(y, p) FROM t").await;
-    becomes("SELECT AUC(\"score\" => p, LABEL => y, weight => w) FILTER (WHERE p > 0) OVER (PARTITION BY g) FROM t",
-        "SELECT AUC(y, p, w) FILTER (WHERE p > 0) OVER (PARTITION BY g) FROM t").await;
-    becomes("SELECT count(DISTINCT a), auc(DISTINCT label => y, score => p) FROM t", "SELECT count(DISTINCT a), auc(DISTINCT y, p) FROM t").await;
+    becomes(
+        "SELECT AUC(\"score\" => p, LABEL => y, weight => w) FILTER (WHERE p > 0) OVER (PARTITION BY g) FROM t",
+        "SELECT AUC(y, p, w) FILTER (WHERE p > 0) OVER (PARTITION BY g) FROM t",
+    )
+    .await;
+    becomes("SELECT count(DISTINCT a), auc(DISTINCT label => y, score => p) FROM t", "SELECT count(DISTINCT a), auc(DISTINCT y, p) FROM t")
+        .await;
 }
 
 #[tokio::test]
@@ -93,7 +97,11 @@ async fn a_table_alias_stands_for_its_row() {
     }
     becomes("SELECT predict_ctr('ctr', *) FROM impressions AS i", &format!("SELECT predict_ctr('ctr', {row}) FROM impressions AS i")).await;
     let whole = row.replace("i.\"", "impressions.\"");
-    becomes("SELECT predict_ctr('ctr', impressions) FROM shop.impressions", &format!("SELECT predict_ctr('ctr', {whole}) FROM shop.impressions")).await;
+    becomes(
+        "SELECT predict_ctr('ctr', impressions) FROM shop.impressions",
+        &format!("SELECT predict_ctr('ctr', {whole}) FROM shop.impressions"),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -136,7 +144,11 @@ async fn a_common_table_expression_is_asked_with_its_definition() {
 #[tokio::test]
 async fn a_column_wins_over_an_alias_of_its_name() {
     becomes("SELECT predict_ctr('ctr', i) FROM named_i AS i", "SELECT predict_ctr('ctr', i) FROM named_i AS i").await;
-    becomes("SELECT predict_ctr('ctr', i) FROM impressions AS i, named_i AS n", "SELECT predict_ctr('ctr', i) FROM impressions AS i, named_i AS n").await;
+    becomes(
+        "SELECT predict_ctr('ctr', i) FROM impressions AS i, named_i AS n",
+        "SELECT predict_ctr('ctr', i) FROM impressions AS i, named_i AS n",
+    )
+    .await;
     becomes("SELECT predict_ctr('ctr', other) FROM impressions AS i", "SELECT predict_ctr('ctr', other) FROM impressions AS i").await;
 }
 
@@ -189,7 +201,10 @@ async fn wrong_arguments_are_explained_with_the_signature_and_the_closest_name()
     assert_eq!(fails("SELECT auc(label => a, b) FROM t").await.0, "in the call of auc, positional argument b follows a named one");
     assert_eq!(fails("SELECT auc(i.*, 1) FROM impressions AS i").await.0, "argument \"label\" of auc cannot be i.*");
     assert_eq!(fails("SELECT predict_ctr('ctr')").await.0, "predict_ctr needs argument \"features\"");
-    assert_eq!(fails("SELECT predict_ctr('ctr', a, b => 1) FROM c").await.0, "in the call of predict_ctr, value a has no name, but other values of the row have one");
+    assert_eq!(
+        fails("SELECT predict_ctr('ctr', a, b => 1) FROM c").await.0,
+        "in the call of predict_ctr, value a has no name, but other values of the row have one"
+    );
     let (message, _, hint) = fails("SELECT finetune('ctr')").await;
     assert_eq!(message, "finetune returns rows and stands in FROM only");
     assert_eq!(hint.as_deref(), Some("write SELECT * FROM finetune(...)"));
@@ -209,7 +224,10 @@ async fn errors_inside_a_query_argument_say_so() {
     for (query, found) in [("SELECT 1; SELECT 2", "several statements"), ("DROP TABLE t", "another kind of statement"), ("", "empty")] {
         assert_eq!(fails(&call(query)).await.0, format!("argument \"query\" of finetune must be one SELECT, but is {found}"));
     }
-    assert_eq!(fails("SELECT * FROM finetune('m', 'x' || 'y', 'y')").await.0, "argument \"query\" of finetune must be one SELECT, but is 'x' || 'y'");
+    assert_eq!(
+        fails("SELECT * FROM finetune('m', 'x' || 'y', 'y')").await.0,
+        "argument \"query\" of finetune must be one SELECT, but is 'x' || 'y'"
+    );
 }
 
 #[tokio::test]

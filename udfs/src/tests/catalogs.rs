@@ -9,7 +9,9 @@ async fn models_are_listed_as_they_appear() {
     shop.train("ctr", "").await;
     shop.train("ctr", ", seed => 1").await;
     let rows = shop.rows("SELECT name, version, is_default, aliases, model_type, label, rows, epochs, source_query, damage FROM ml.models ORDER BY version").await;
-    let version = |version: &str, default: &str| ["ctr", version, default, "NULL", "dcnv2", "click", "4000", "2", TRAINING, "NULL"].map(str::to_owned).to_vec();
+    let version = |version: &str, default: &str| {
+        ["ctr", version, default, "NULL", "dcnv2", "click", "4000", "2", TRAINING, "NULL"].map(str::to_owned).to_vec()
+    };
     assert_eq!(rows, [version("1", "false"), version("2", "true")]);
     assert_eq!(
         shop.value("SELECT features FROM ml.models WHERE version = 1").await,

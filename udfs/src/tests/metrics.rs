@@ -20,7 +20,8 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 /// The columns as `(VALUES ...) AS t (a, b, c)`.
 fn values(columns: &[Vec<f64>]) -> String {
-    let row = |row: usize| columns.iter().map(|column| format!("CAST({:e} AS double precision)", column[row])).collect::<Vec<_>>().join(", ");
+    let row =
+        |row: usize| columns.iter().map(|column| format!("CAST({:e} AS double precision)", column[row])).collect::<Vec<_>>().join(", ");
     let rows: Vec<_> = (0..columns[0].len()).map(|n| format!("({})", row(n))).collect();
     format!("(VALUES {}) AS t (a, b, c)", rows.join(", "))
 }
@@ -61,7 +62,15 @@ async fn the_order_and_the_partitions_of_rows_do_not_matter() {
             let rows = values(columns);
             format!("(SELECT * FROM {rows} WHERE c < 0.5 UNION ALL SELECT * FROM {rows} WHERE c >= 0.5) AS u")
         };
-        for call in ["auc(a, b)", "auc(a, b, c)", "logloss(a, b)", "logloss(a, b, c)", "ips(a, b, c)", "auc(DISTINCT a, b, c)", "ips(DISTINCT a, b, c)"] {
+        for call in [
+            "auc(a, b)",
+            "auc(a, b, c)",
+            "logloss(a, b)",
+            "logloss(a, b, c)",
+            "ips(a, b, c)",
+            "auc(DISTINCT a, b, c)",
+            "ips(DISTINCT a, b, c)",
+        ] {
             let whole = shop.number(&format!("SELECT {call} FROM {}", values(&columns))).await;
             let turned = shop.number(&format!("SELECT {call} FROM {}", values(&shuffled))).await;
             let merged = shop.number(&format!("SELECT {call} FROM {}", split(&columns))).await;
@@ -109,7 +118,8 @@ async fn metrics_take_every_form_of_an_aggregate() {
     assert_eq!(windows.iter().map(|row| row[1].as_str()).collect::<Vec<_>>(), ["1.0", "1.0", "0.0", "0.0", "0.0", "NULL"]);
     let growing = shop.rows(&format!("SELECT auc(a, b) OVER (ORDER BY g, b) FROM {rows} ORDER BY g, b")).await;
     assert_eq!(growing.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["NULL", "1.0", "0.5", "0.5", "0.5", "0.5"]);
-    let twice = format!("(SELECT * FROM {rows} UNION ALL SELECT * FROM {rows} WHERE g = 'x' AND a = 1) AS u").replace("AS t (g, a, b) UNION", "AS t (g, a, b) UNION");
+    let twice = format!("(SELECT * FROM {rows} UNION ALL SELECT * FROM {rows} WHERE g = 'x' AND a = 1) AS u")
+        .replace("AS t (g, a, b) UNION", "AS t (g, a, b) UNION");
     let distinct = shop.number(&format!("SELECT logloss(DISTINCT a, b) FROM {twice}")).await;
     assert!(close(distinct, shop.number(&format!("SELECT logloss(a, b) FROM {rows}")).await));
     assert!(!close(distinct, shop.number(&format!("SELECT logloss(a, b) FROM {twice}")).await));
