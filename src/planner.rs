@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
@@ -30,6 +31,9 @@ const VIEW_DEPTH: usize = 32;
 
 /// Where a name without a schema is looked up before the search path, as in PostgreSQL.
 const SYSTEM_SCHEMA: &str = "pg_catalog";
+
+/// The standard's catalog, which the engine derives from the tables there are.
+const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// Plans a statement. `types` are the types of its parameters as far as the client told them.
 pub(crate) async fn plan(state: &SessionState, path: &[String], statement: Statement, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
@@ -96,7 +100,11 @@ pub(crate) async fn find(state: &SessionState, path: &[String], name: &TableRefe
         None => implicit.iter().chain(path).map(String::as_str).collect(),
     };
     for schema in schemas {
-        if let Some(schema) = database.schema(schema)
+        let schema = match schema {
+            INFORMATION_SCHEMA => Some(Arc::new(InformationSchemaProvider::new(Arc::clone(state.catalog_list()))) as _),
+            schema => database.schema(schema),
+        };
+        if let Some(schema) = schema
             && let Some(table) = schema.table(name.table()).await?
         {
             return Ok(Some(table));
@@ -229,6 +237,7 @@ pub(crate) fn no_such_table(state: &SessionState, name: &TableReference) -> SqlE
     let Some(database) = state.catalog_list().catalog(DATABASE) else { return error };
     if let Some(schema) = name.schema()
         && database.schema(schema).is_none()
+        && schema != INFORMATION_SCHEMA
     {
         let known: Vec<String> = database.schema_names();
         return match stratagem_udfs::spelling::closest(known.iter().map(String::as_str), schema) {

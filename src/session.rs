@@ -125,6 +125,12 @@ impl Session {
             options.execution.batch_size = size;
         }
         options.execution.target_partitions = self.settings.target_partitions().unwrap_or(self.engine.partitions);
+        // functions such as now() are made for one configuration
+        let options = Arc::clone(self.state.config_options());
+        let remade: Vec<_> = self.state.scalar_functions().values().filter_map(|f| f.inner().with_updated_config(&options)).collect();
+        for function in remade {
+            functions::put(&mut self.state, function);
+        }
         functions::follow(&mut self.state, &self.settings);
     }
 
@@ -382,14 +388,13 @@ fn not_in_a_block(words: &str) -> SqlError {
 /// Turns calls of our functions into their declared form and PostgreSQL's catalog idioms into what the engine plans.
 pub(crate) async fn rewrite(state: &SessionState, path: &[String], statement: Statement) -> DfResult<Statement> {
     use datafusion_pg_catalog::sql::rules::{
-        CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, RewriteArrayAnyAllOperation, RewritePgCatalogOperator,
-        RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+        FixArrayLiteral, RewriteArrayAnyAllOperation, RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule,
+        StripCallableQualifier, StripCollate,
     };
-    let rules: [&dyn SqlStatementRewriteRule; 7] = [
+    let rules: [&dyn SqlStatementRewriteRule; 6] = [
         &RewriteArrayAnyAllOperation,
         &StripCallableQualifier,
         &FixArrayLiteral,
-        &CurrentUserVariableToSessionUserFunctionCall,
         &StripCollate,
         &RewritePgCatalogOperator,
         &RewriteRegCastToSubquery::new(),

@@ -46,7 +46,7 @@ pub(super) fn follow(state: &mut SessionState, settings: &Settings) {
     put(state, ScalarUDF::from(CurrentSchemas::new(path)));
 }
 
-fn put(state: &mut SessionState, function: ScalarUDF) {
+pub(super) fn put(state: &mut SessionState, function: ScalarUDF) {
     // replacing a function by name does not fail
     let _ = state.register_udf(Arc::new(function));
 }
