@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
@@ -236,9 +237,18 @@ impl QueryPlanner for Relations {
                 Err(_) => return Err(Error::Model(crate::models::Error::Canceled).into()),
             }
         }
+        let in_order = if writes(plan) { in_order(session) } else { None };
+        let session = in_order.as_ref().map_or(session, |state| state);
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(self.clone())]);
         planner.create_physical_plan(plan, session).await
     }
+}
+
+/// The session without round-robin repartitioning, which would mix up the epochs of a training under a computed column.
+fn in_order(session: &dyn Session) -> Option<SessionState> {
+    let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
+    state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+    Some(state)
 }
 
 /// How the columns of a function's rows are qualified without an alias: by its name, as in PostgreSQL.
