@@ -92,7 +92,10 @@ enum Relation {
     Table(Arc<Table>),
     View(Arc<StoredView>),
     /// Something is there, but its manifest or a data file is not as it was written.
-    Broken { folder: PathBuf, error: catalog::Error },
+    Broken {
+        folder: PathBuf,
+        error: catalog::Error,
+    },
 }
 
 impl Relation {
@@ -305,14 +308,7 @@ impl Store {
         Target { root: self.state.clone(), folder, schema, numbers: Arc::clone(&self.numbers), claim }
     }
 
-    fn commit_table(
-        &self,
-        name: &str,
-        folder: PathBuf,
-        schema: SchemaRef,
-        written: Written,
-        if_exists: IfExists,
-    ) -> Result<Option<u64>> {
+    fn commit_table(&self, name: &str, folder: PathBuf, schema: SchemaRef, written: Written, if_exists: IfExists) -> Result<Option<u64>> {
         let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.may_create(name, false, if_exists)? {
             return Ok(None);

@@ -175,10 +175,7 @@ impl Growing {
         let io = |error: &std::io::Error| Error::io(&target.root, &self.path, error);
         file.sync_all().map_err(|error| io(&error))?;
         let metadata = file.metadata().map_err(|error| io(&error))?;
-        let new = NewFile {
-            file: Arc::new(data_file(&target.root, &self.path, &metadata)),
-            rows: self.rows,
-        };
+        let new = NewFile { file: Arc::new(data_file(&target.root, &self.path, &metadata)), rows: self.rows };
         new.file.doom();
         // From here on the data file deletes itself.
         self.path = PathBuf::new();
