@@ -198,11 +198,7 @@ impl Connection {
                 self.portals.clear();
             }
             Command::Deallocate(None) => self.statements.clear(),
-            Command::Deallocate(Some(name)) => {
-                if self.statements.remove(name).is_none() {
-                    return Err(no_such_statement(name));
-                }
-            }
+            Command::Deallocate(Some(name)) if self.statements.remove(name).is_none() => return Err(no_such_statement(name)),
             Command::Commit | Command::Rollback => self.portals.clear(),
             _ => {}
         }
