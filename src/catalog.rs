@@ -66,9 +66,8 @@ impl DataCatalog {
     /// # Errors
     /// [`Error::Root`] when the folder does not exist or may not be listed.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let canonical = root
-            .canonicalize()
-            .map_err(|error| Error::Root { path: root.display().to_string(), reason: error::reason(&error) })?;
+        let canonical =
+            root.canonicalize().map_err(|error| Error::Root { path: root.display().to_string(), reason: error::reason(&error) })?;
         let layout = Layout::scan(&canonical)?;
         let folder = Folder { root: canonical, footers: Arc::default(), layout: Mutex::default(), tables: Mutex::default() };
         folder.adopt(Arc::new(layout));
@@ -97,8 +96,7 @@ impl DataCatalog {
         let Some(folder) = &self.folder else { return Vec::new() };
         let layout = Arc::clone(folder).layout().await;
         let refused = layout.refused.iter().cloned();
-        let mut problems: Vec<_> =
-            refused.map(|error| Problem { schema: String::new(), table: String::new(), error }).collect();
+        let mut problems: Vec<_> = refused.map(|error| Problem { schema: String::new(), table: String::new(), error }).collect();
         for (schema, tables) in &layout.schemas {
             for table in tables.keys() {
                 let Some(provider) = folder.table(schema, table).await else { continue };
@@ -256,9 +254,7 @@ impl Folder {
             Place::At(path) => path.clone(),
             Place::Broken(error) => return Some(Arc::new(BrokenTable::new(error.clone()))),
         };
-        let slot = Arc::clone(
-            self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default(),
-        );
+        let slot = Arc::clone(self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default());
         let mut state = slot.lock().await;
         let (folder, before) = (Arc::clone(self), state.clone());
         let load = tokio::task::spawn_blocking(move || Loaded::refresh(&folder.root, &path, &folder.footers, before));

@@ -62,9 +62,7 @@ fn files(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<DataFile>> {
 /// Decodes every page of the file. Blocks.
 fn check(file: &DataFile) -> Result<(), Error> {
     let damaged = |reason: String| Error::Damaged { path: file.label().to_owned(), reason };
-    let open = file.open()?;
-    let handle = open.file().try_clone().map_err(|error| Error::io(file.label(), &error))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(handle)
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file.open()?.into_file())
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(|error| damaged(explain(&error)))?;
     for batch in reader {

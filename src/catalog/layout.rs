@@ -66,8 +66,7 @@ impl Layout {
 
     /// Whether nothing has been added, removed or renamed since the scan. Blocks for one `stat` per folder.
     pub(crate) fn current(&self) -> bool {
-        self.settled
-            && self.watched.iter().all(|(path, stamp)| fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == *stamp))
+        self.settled && self.watched.iter().all(|(path, stamp)| fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == *stamp))
     }
 
     fn watch(&mut self, folder: &Path, stamp: Stamp) {
@@ -146,7 +145,8 @@ impl Layout {
             return true;
         }
         let Ok(inside) = children(root, folder) else { return true };
-        let visible = || inside.iter().filter_map(|(name, path)| Some((name.as_ref().ok()?, path))).filter(|(name, _)| !hidden_folder(name));
+        let visible =
+            || inside.iter().filter_map(|(name, path)| Some((name.as_ref().ok()?, path))).filter(|(name, _)| !hidden_folder(name));
         if visible().next().is_none() || visible().any(|(name, path)| stem(name).is_some() || path.is_dir()) {
             return true;
         }

@@ -63,12 +63,8 @@ impl Loaded {
 /// The files of the listing; those that are certain to be unchanged keep their identity, and with it their cached footer.
 fn reuse(listed: &[Listed], before: Option<&Loaded>, now: SystemTime) -> Vec<Arc<DataFile>> {
     // What was read while it could still change is read again.
-    let known: HashMap<&Path, &Arc<DataFile>> = before
-        .iter()
-        .flat_map(|before| &before.files)
-        .filter(|file| file.settled())
-        .map(|file| (file.path(), file))
-        .collect();
+    let known: HashMap<&Path, &Arc<DataFile>> =
+        before.iter().flat_map(|before| &before.files).filter(|file| file.settled()).map(|file| (file.path(), file)).collect();
     let file = |listed: &Listed| match known.get(listed.path.as_path()).filter(|file| file.stamp() == listed.stamp) {
         Some(file) => Arc::clone(file),
         None => Arc::new(DataFile::new(listed.path.clone(), listed.label.clone(), listed.stamp, now)),

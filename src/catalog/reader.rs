@@ -106,10 +106,7 @@ impl AsyncFileReader for Reader {
         .boxed()
     }
 
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
+    fn get_metadata<'a>(&'a mut self, _options: Option<&'a ArrowReaderOptions>) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
             if let Some(metadata) = self.footers.cached(&self.file) {
                 return Ok(metadata);

@@ -17,8 +17,8 @@ pub(crate) fn collect(metadata: &ParquetMetaData, file_schema: &SchemaRef, parti
         Some(rows) => Precision::Exact(rows),
         None => Precision::Absent,
     };
-    let mut statistics = DFParquetMetadata::statistics_from_parquet_metadata(metadata, file_schema)
-        .unwrap_or_else(|_| Statistics::new_unknown(file_schema));
+    let mut statistics =
+        DFParquetMetadata::statistics_from_parquet_metadata(metadata, file_schema).unwrap_or_else(|_| Statistics::new_unknown(file_schema));
     statistics.num_rows = rows;
     for (column, field) in statistics.column_statistics.iter_mut().zip(file_schema.fields()) {
         // The bounds have the file's type, which may be narrower than the table's; a bound of another type misleads the optimizer.

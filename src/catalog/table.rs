@@ -144,8 +144,7 @@ impl TableProvider for ParquetTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (on_partitions, on_rows): (Vec<Expr>, Vec<Expr>) =
-            filters.iter().cloned().partition(|filter| self.is_partition_filter(filter));
+        let (on_partitions, on_rows): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(|filter| self.is_partition_filter(filter));
         let files = self.prune(state, on_partitions)?;
         let (files, cut) = enough(files, limit.filter(|_| on_rows.is_empty()));
         if files.is_empty() {
@@ -164,9 +163,11 @@ impl TableProvider for ParquetTable {
         options.global.coerce_int96 = Some("us".to_owned());
         options.global.schema_force_view_types = true;
         let readers = Readers { footers: Arc::clone(&self.footers) };
-        let source = ParquetSource::new(TableSchema::builder(Arc::clone(&self.file_schema)).with_table_partition_cols(self.partitions.clone()).build())
-            .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(readers));
+        let source = ParquetSource::new(
+            TableSchema::builder(Arc::clone(&self.file_schema)).with_table_partition_cols(self.partitions.clone()).build(),
+        )
+        .with_table_parquet_options(options)
+        .with_parquet_file_reader_factory(Arc::new(readers));
         let groups =
             FileGroup::new(files.into_iter().map(partitioned_file).collect()).split_files(state.config().target_partitions().max(1));
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))

@@ -17,8 +17,7 @@ use crate::catalog;
 pub(super) fn lock(state: &Path) -> Result<File> {
     let path = state.join("lock");
     let io = |error: &std::io::Error| Error::io(state, &path, error);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| io(&error))?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| io(&error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::durable;
 use super::error::Error;
+use super::relation::Part;
 use super::space::Claim;
 use crate::catalog::file::{DataFile, Stamp};
 
@@ -62,6 +63,15 @@ pub(crate) struct Written {
 impl Written {
     pub(crate) fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
+    }
+
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        self.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows })
+    }
+
+    /// A manifest lists the files now: they stay.
+    pub(crate) fn keep(&self) {
+        self.files.iter().for_each(|new| new.file.keep());
     }
 }
 
@@ -175,10 +185,7 @@ impl Growing {
         let io = |error: &std::io::Error| Error::io(&target.root, &self.path, error);
         file.sync_all().map_err(|error| io(&error))?;
         let metadata = file.metadata().map_err(|error| io(&error))?;
-        let new = NewFile {
-            file: Arc::new(data_file(&target.root, &self.path, &metadata)),
-            rows: self.rows,
-        };
+        let new = NewFile { file: Arc::new(data_file(&target.root, &self.path, &metadata)), rows: self.rows };
         new.file.doom();
         // From here on the data file deletes itself.
         self.path = PathBuf::new();

@@ -43,7 +43,8 @@ async fn broken_files_break_only_their_own_tables() {
         "cut\nempty\ngood\nhuge\nmagic\ntext\nzero"
     );
     assert_eq!(shop.rows("SELECT table_name FROM information_schema.columns WHERE table_schema = 'public'").await, "good");
-    let problems: Vec<_> = shop.catalog.problems().await.into_iter().map(|problem| format!("{}.{}", problem.schema, problem.table)).collect();
+    let problems: Vec<_> =
+        shop.catalog.problems().await.into_iter().map(|problem| format!("{}.{}", problem.schema, problem.table)).collect();
     assert_eq!(problems, ["dir.nothing", "public.cut", "public.empty", "public.huge", "public.magic", "public.text", "public.zero"]);
 }
 

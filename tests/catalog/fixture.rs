@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::arrow::util::display::FormatOptions;
+use datafusion::arrow::util::pretty::pretty_format_batches_with_options;
 use datafusion::error::DataFusionError;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
@@ -74,7 +75,7 @@ pub(crate) async fn run(session: &SessionContext, query: &str) -> Result<Vec<Rec
 /// The rows as lines of values, joined by single spaces.
 pub(crate) async fn rows(session: &SessionContext, query: &str) -> String {
     let batches = run(session, query).await.unwrap();
-    let table = pretty_format_batches(&batches).unwrap().to_string();
+    let table = pretty_format_batches_with_options(&batches, &FormatOptions::default().with_null("NULL")).unwrap().to_string();
     let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
     let line = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ");
     lines.map(line).collect::<Vec<_>>().join("\n")

@@ -22,7 +22,8 @@ async fn partition_folders_are_columns_after_the_files_own() {
     let shop = sales().await;
     assert_eq!(shop.rows("SELECT * FROM sales ORDER BY amount LIMIT 1").await, "1 de 2024-01-01");
     assert_eq!(
-        shop.rows("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'sales' ORDER BY ordinal_position").await,
+        shop.rows("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'sales' ORDER BY ordinal_position")
+            .await,
         "amount Int64\ncountry Utf8View\nday Date32"
     );
     assert_eq!(shop.rows("SELECT country, sum(amount) FROM sales GROUP BY country ORDER BY country").await, "de 3\nfr 7");
