@@ -248,7 +248,8 @@ impl Session {
         let physical = self.state.create_physical_plan(plan).await?;
         // operators start their tasks on the runtime they are started from
         let _compute = self.engine.compute.enter();
-        Ok(execute_stream(physical, self.state.task_ctx())?)
+        let rows = execute_stream(Arc::clone(&physical), self.state.task_ctx())?;
+        Ok(crate::catalog::name_damaged_file(&physical, rows))
     }
 
     /// Moves the work of a stream to the compute runtime.
