@@ -1,7 +1,7 @@
 //! The data folder as a catalog: every Parquet file or folder of files is a table.
 //!
-//! What is where is the business of the layout rules (see `docs` or `stratagem serve --help`): files in the folder are tables of
-//! the schema `public`, folders are schemas or tables, `key=value` folders are partition columns. Nothing is registered: each
+//! Files in the folder are tables of the schema `public`, folders are schemas or tables, `key=value` folders are partition
+//! columns; the rules are those of the module `layout`. Nothing is registered: each
 //! look-up compares the folder with what was seen before, so a new, changed or removed file shows at the next statement. A file
 //! that cannot be read breaks its own table and no other.
 //!
@@ -31,7 +31,7 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 
-pub use blame::blame;
+pub use blame::name_damaged_file;
 pub use broken::{BrokenTable, broken};
 pub use error::Error;
 pub use table::ParquetTable;

@@ -272,7 +272,8 @@ impl Session {
         let physical = self.state.create_physical_plan(plan).await?;
         // operators start their tasks on the runtime they are started from
         let _compute = self.engine.compute.enter();
-        Ok(execute_stream(physical, self.state.task_ctx())?)
+        let rows = execute_stream(Arc::clone(&physical), self.state.task_ctx())?;
+        Ok(crate::catalog::name_damaged_file(&physical, rows))
     }
 
     /// Moves the work of a stream to the compute runtime.
@@ -445,4 +446,22 @@ impl stratagem_udfs::rewrite::Scope for PlanScope<'_> {
 /// A stream of nothing with this schema.
 pub(crate) fn no_rows(schema: SchemaRef) -> Result<SendableRecordBatchStream, SqlError> {
     Ok(Box::pin(MemoryStream::try_new(Vec::new(), schema, None)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_among_the_rows_is_an_error_of_its_statement() {
+        let (sender, batches) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let _sender = sender;
+            panic!("eighteen")
+        });
+        let mut rows = Rows { batches, task: tokio_util::task::AbortOnDropHandle::new(task) };
+        let error = rows.next().await.expect_err("it panicked");
+        assert_eq!(error.state, SqlState::InternalError);
+        assert!(error.message.contains("eighteen"), "{}", error.message);
+    }
 }

@@ -11,6 +11,7 @@
 //! the next start when the server died. Readers never wait: each statement reads the files of the manifest it was planned with,
 //! and a file that no manifest lists any more is deleted when the last such statement ends.
 
+mod compaction;
 pub(crate) mod durable;
 mod error;
 mod manifest;
@@ -79,6 +80,7 @@ pub struct Store {
     relations: RwLock<BTreeMap<String, Relation>>,
     /// Held while a manifest is written, so that changes have one order on disk and in memory.
     commit: Mutex<()>,
+    compacting: tokio::sync::Mutex<()>,
     /// Numbers of folders, files and changes: no two of them share one.
     numbers: Arc<AtomicU64>,
     space: Arc<Space>,
@@ -132,6 +134,7 @@ impl Store {
             tables,
             relations: RwLock::new(found.relations),
             commit: Mutex::default(),
+            compacting: tokio::sync::Mutex::default(),
             numbers: Arc::new(AtomicU64::new(found.next)),
             space: Space::new(limits.max_bytes),
             footers: Arc::default(),
@@ -211,8 +214,28 @@ impl Store {
         }
         let target = self.target(table.folder.clone(), Arc::clone(&table.schema));
         let written = writer::write(target, rows).await?;
+        let (store, planned) = (Arc::clone(self), Arc::clone(&table));
+        let commit = move || store.commit_insert(&planned, written);
+        let count = tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))??;
+        if let Err(error) = self.compact(name).await {
+            // The rows are in; the table is only in more pieces than it should be.
+            tracing::warn!(table = name, %error, "small files could not be merged");
+        }
+        Ok(count)
+    }
+
+    /// Merges the small files of a table when there are many. Readers and writers do not notice.
+    async fn compact(self: &Arc<Self>, name: &str) -> Result<()> {
+        let Ok(_one) = self.compacting.try_lock() else { return Ok(()) };
+        let table = self.table(name)?;
+        let old = compaction::candidates(&table);
+        if old.is_empty() {
+            return Ok(());
+        }
+        let target = self.target(table.folder.clone(), Arc::clone(&table.schema));
+        let written = writer::write(target, compaction::rows(&table.schema, &old)).await?;
         let store = Arc::clone(self);
-        let commit = move || store.commit_insert(&table, written);
+        let commit = move || store.commit_compaction(&table, &old, &written);
         tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))?
     }
 
@@ -314,10 +337,10 @@ impl Store {
             return Ok(None);
         }
         let rows = written.rows();
-        let files: Vec<Part> = written.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows }).collect();
+        let files = written.parts().collect();
         let table = Table { name: name.to_owned(), folder, schema, files, parquet: tokio::sync::OnceCell::new() };
         self.write_table(&table)?;
-        written.files.iter().for_each(|new| new.file.keep());
+        written.keep();
         self.publish(name, Relation::Table(Arc::new(table)));
         Ok(Some(rows))
     }
@@ -331,18 +354,31 @@ impl Store {
         if written.files.is_empty() {
             return Ok(0);
         }
-        let new = written.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows });
-        let table = Table {
-            name: now.name.clone(),
-            folder: now.folder.clone(),
-            schema: Arc::clone(&now.schema),
-            files: now.files.iter().cloned().chain(new).collect(),
-            parquet: tokio::sync::OnceCell::new(),
-        };
-        self.write_table(&table)?;
-        written.files.iter().for_each(|new| new.file.keep());
-        self.publish(&planned.name, Relation::Table(Arc::new(table)));
+        let files = now.files.iter().cloned().chain(written.parts()).collect();
+        self.commit_files(&now, files, &written)?;
         Ok(written.rows())
+    }
+
+    fn commit_compaction(&self, planned: &Table, old: &[Part], written: &Written) -> Result<()> {
+        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.table(&planned.name)?;
+        if now.folder != planned.folder {
+            return Ok(());
+        }
+        let Some(files) = compaction::replace(&now.files, old, written.parts()) else { return Ok(()) };
+        self.commit_files(&now, files, written)?;
+        old.iter().for_each(|part| part.file.doom());
+        Ok(())
+    }
+
+    /// Gives a table other files. The caller holds the commit lock.
+    fn commit_files(&self, now: &Table, files: Vec<Part>, written: &Written) -> Result<()> {
+        let (name, folder, schema) = (now.name.clone(), now.folder.clone(), Arc::clone(&now.schema));
+        let table = Table { name, folder, schema, files, parquet: tokio::sync::OnceCell::new() };
+        self.write_table(&table)?;
+        written.keep();
+        self.publish(&now.name, Relation::Table(Arc::new(table)));
+        Ok(())
     }
 
     fn commit_view(&self, name: &str, sql: String, schema: SchemaRef, if_exists: IfExists) -> Result<bool> {

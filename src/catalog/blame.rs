@@ -3,37 +3,48 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
 
 use super::error::Error;
 use super::file::DataFile;
 use super::footer::explain;
 
-/// Names the damaged file in `error`, the failure of a statement that ran `plan`.
+/// The rows of `stream`, which runs `plan`, with the damaged file named in its error.
 ///
 /// The Parquet decoder does not say which file it was decoding. When its error comes out of a statement, this reads the
-/// statement's files through, one by one, until one fails in the same way. Errors of other kinds come back as they are, and so
-/// do those that already name their file. The cost falls on failed statements only.
-pub async fn blame(plan: &Arc<dyn ExecutionPlan>, error: DataFusionError) -> DataFusionError {
+/// statement's files through, one by one, until one fails as well. Errors of other kinds pass as they are, and so do those that
+/// already name their file. The cost falls on failed statements only.
+#[must_use]
+pub fn name_damaged_file(plan: &Arc<dyn ExecutionPlan>, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let (plan, schema) = (Arc::clone(plan), stream.schema());
+    let named = stream.or_else(move |error| blame(Arc::clone(&plan), error));
+    Box::pin(RecordBatchStreamAdapter::new(schema, named))
+}
+
+async fn blame(plan: Arc<dyn ExecutionPlan>, error: DataFusionError) -> Result<RecordBatch, DataFusionError> {
     if Error::find(&error).is_some() || !is_decoding(&error) {
-        return error;
+        return Err(error);
     }
-    for file in files(plan) {
+    for file in files(&plan) {
         let label = file.label().to_owned();
         let check = tokio::task::spawn_blocking(move || check(&file));
         let found = check.await.unwrap_or_else(|_| Err(Error::Damaged { path: label, reason: "it cannot be decoded".to_owned() }));
         if let Err(found) = found {
             tracing::warn!(error = %found, "damaged file found");
-            return found.into();
+            return Err(found.into());
         }
     }
-    error
+    Err(error)
 }
 
 fn is_decoding(error: &DataFusionError) -> bool {
@@ -62,13 +73,14 @@ fn files(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<DataFile>> {
 /// Decodes every page of the file. Blocks.
 fn check(file: &DataFile) -> Result<(), Error> {
     let damaged = |reason: String| Error::Damaged { path: file.label().to_owned(), reason };
-    let open = file.open()?;
-    let handle = open.file().try_clone().map_err(|error| Error::io(file.label(), &error))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(handle)
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file.open()?.into_file())
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(|error| damaged(explain(&error)))?;
     for batch in reader {
-        batch.map_err(|error| damaged(strip(&error)))?;
+        batch.map_err(|error| match strip(&error) {
+            reason if reason.contains("UTF-8") => Error::NotUtf8 { path: file.label().to_owned() },
+            reason => damaged(reason),
+        })?;
     }
     Ok(())
 }

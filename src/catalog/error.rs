@@ -43,6 +43,12 @@ pub enum Error {
         /// What the reader found.
         reason: String,
     },
+    /// A text column of the file holds bytes that are not UTF-8 (class 22021).
+    #[error("file {path} holds text that is not valid UTF-8")]
+    NotUtf8 {
+        /// File, relative to the data folder.
+        path: String,
+    },
     /// The file was replaced, changed or removed while a statement read it (class 58030).
     #[error("file {path} changed while it was being read")]
     Changed {
@@ -142,6 +148,7 @@ impl Error {
                 "write the file again, or move it out of the data folder; writers should use a hidden name and rename when done"
             }
             Self::Damaged { .. } => "restore the file from its source; no other table is affected",
+            Self::NotUtf8 { .. } => "write the column as binary, or convert the text to UTF-8",
             Self::Changed { .. } => "run the statement again; replace files by renaming a finished file over the old one",
             Self::Empty { .. } => "put Parquet files into the folder, or remove it",
             Self::TypeDrift { .. } => "write both files with one type, or keep them in different tables",

@@ -148,6 +148,10 @@ impl OpenFile {
         &self.file
     }
 
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Reads `length` bytes from `start`. Blocks.
     pub(crate) fn read(&self, start: u64, length: usize) -> Result<Bytes, Error> {
         let mut buffer = vec![0; length];

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use super::error::{Error, reason};
 use super::file::Stamp;
-use super::listing::{Entry, children, hidden, hidden_folder, label, look, stem};
+use super::listing::{Child, Entry, children, hidden, hidden_folder, label, look, stem};
 use super::partition;
 
 /// The schema of the tables directly in the data folder.
@@ -187,7 +187,7 @@ impl Layout {
     }
 }
 
-fn is_table(inside: &[(Result<String, String>, PathBuf)]) -> bool {
+fn is_table(inside: &[Child]) -> bool {
     let names = || inside.iter().filter_map(|(name, path)| Some((name.as_ref().ok()?, path)));
     if names().any(|(name, path)| !name.starts_with('.') && partition::parse(name).is_some() && path.is_dir()) {
         return true;

@@ -1,6 +1,6 @@
 //! A table over a fixed set of Parquet files.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -45,12 +45,14 @@ pub struct ParquetTable {
     partitions: Vec<FieldRef>,
     schema: SchemaRef,
     footers: Arc<Footers>,
+    /// Of all files together; worth keeping because a table may have thousands.
+    statistics: OnceLock<Statistics>,
 }
 
 impl ParquetTable {
     pub(crate) fn new(files: Vec<TableFile>, file_schema: SchemaRef, partitions: Vec<FieldRef>, footers: Arc<Footers>) -> Self {
         let fields: Vec<FieldRef> = file_schema.fields().iter().chain(&partitions).cloned().collect();
-        Self { files, file_schema, partitions, schema: Arc::new(Schema::new(fields)), footers }
+        Self { files, file_schema, partitions, schema: Arc::new(Schema::new(fields)), footers, statistics: OnceLock::new() }
     }
 
     /// Number of files.
@@ -74,6 +76,21 @@ impl ParquetTable {
     fn is_partition_filter(&self, filter: &Expr) -> bool {
         let names: Vec<&str> = self.partitions.iter().map(|field| field.name().as_str()).collect();
         !names.is_empty() && expr_applicable_for_cols(&names, filter)
+    }
+
+    fn summary(&self, state: &dyn Session, files: &[&TableFile]) -> Result<Statistics> {
+        if !state.config().collect_statistics() {
+            return Ok(Statistics::new_unknown(&self.schema));
+        }
+        let whole = files.len() == self.files.len();
+        if let Some(known) = self.statistics.get().filter(|_| whole) {
+            return Ok(known.clone());
+        }
+        let statistics = Statistics::try_merge_iter(files.iter().map(|file| file.statistics.as_ref()), &self.schema)?;
+        if whole {
+            let _ = self.statistics.set(statistics.clone());
+        }
+        Ok(statistics)
     }
 
     /// The files whose partition values satisfy `filters`, evaluated for all files at once.
@@ -151,11 +168,7 @@ impl TableProvider for ParquetTable {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
 
-        let statistics = if state.config().collect_statistics() {
-            Statistics::try_merge_iter(files.iter().map(|file| file.statistics.as_ref()), &self.schema)?
-        } else {
-            Statistics::new_unknown(&self.schema)
-        };
+        let statistics = self.summary(state, &files)?;
         let statistics = if cut { statistics.to_inexact() } else { statistics };
 
         let mut options = state.default_table_options().parquet;

@@ -98,7 +98,7 @@ fn catalog(error: &CatalogError) -> SqlError {
         | CatalogError::Ambiguous { .. } => DataException,
         CatalogError::ReservedName { .. } => ReservedName,
         CatalogError::Link { .. } | CatalogError::ReadOnly { .. } => InsufficientPrivilege,
-        CatalogError::NotUnicode { .. } => CharacterNotInRepertoire,
+        CatalogError::NotUnicode { .. } | CatalogError::NotUtf8 { .. } => CharacterNotInRepertoire,
     };
     SqlError::new(state, error.to_string())
 }

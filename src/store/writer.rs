@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::durable;
 use super::error::Error;
+use super::relation::Part;
 use super::space::Claim;
 use crate::catalog::file::{DataFile, Stamp};
 
@@ -62,6 +63,15 @@ pub(crate) struct Written {
 impl Written {
     pub(crate) fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
+    }
+
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        self.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows })
+    }
+
+    /// A manifest lists the files now: they stay.
+    pub(crate) fn keep(&self) {
+        self.files.iter().for_each(|new| new.file.keep());
     }
 }
 

@@ -124,3 +124,23 @@ async fn every_flipped_byte_of_a_footer_is_an_error_or_a_right_answer_but_no_pan
     fs::write(shop.path("t.parquet"), good).unwrap();
     assert_eq!(shop.rows("SELECT sum(id) FROM t").await, "6");
 }
+
+#[tokio::test]
+async fn text_that_is_not_utf8_is_told_from_other_damage() {
+    use datafusion::parquet::data_type::{ByteArray, ByteArrayType};
+    use datafusion::parquet::file::writer::SerializedFileWriter;
+    use datafusion::parquet::schema::parser::parse_message_type;
+
+    let shop = Shop::new();
+    let schema = std::sync::Arc::new(parse_message_type("message m { required binary name (UTF8); }").unwrap());
+    let file = fs::File::create(shop.path("latin.parquet")).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from(vec![b'M', 0xFC, b'n'])], None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let error = shop.error("SELECT name FROM latin").await;
+    assert_eq!(Error::find(&error), Some(&Error::NotUtf8 { path: "latin.parquet".into() }), "{error}");
+}

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::arrow::util::display::FormatOptions;
+use datafusion::arrow::util::pretty::pretty_format_batches_with_options;
 use datafusion::error::DataFusionError;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use stratagem::catalog::{DataCatalog, blame};
+use futures::TryStreamExt;
+use stratagem::catalog::{DataCatalog, name_damaged_file};
 use tempfile::TempDir;
 
 /// A data folder and a session over it.
@@ -65,16 +67,14 @@ pub(crate) fn session(catalog: &Arc<DataCatalog>) -> SessionContext {
 /// Runs a query as the server does: damaged files are named.
 pub(crate) async fn run(session: &SessionContext, query: &str) -> Result<Vec<RecordBatch>, DataFusionError> {
     let plan = session.sql(query).await?.create_physical_plan().await?;
-    match collect(Arc::clone(&plan), session.task_ctx()).await {
-        Ok(batches) => Ok(batches),
-        Err(error) => Err(blame(&plan, error).await),
-    }
+    let stream = execute_stream(Arc::clone(&plan), session.task_ctx())?;
+    name_damaged_file(&plan, stream).try_collect().await
 }
 
 /// The rows as lines of values, joined by single spaces.
 pub(crate) async fn rows(session: &SessionContext, query: &str) -> String {
     let batches = run(session, query).await.unwrap();
-    let table = pretty_format_batches(&batches).unwrap().to_string();
+    let table = pretty_format_batches_with_options(&batches, &FormatOptions::default().with_null("NULL")).unwrap().to_string();
     let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
     let line = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ");
     lines.map(line).collect::<Vec<_>>().join("\n")

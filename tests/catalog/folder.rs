@@ -101,7 +101,7 @@ async fn nested_and_odd_types_are_read() {
     assert_eq!(
         shop.rows("SELECT list, deep['b'][1]['c'], m['k'], dict, large, CAST(bytes AS VARCHAR), u, price, at, time, day, nothing FROM t")
             .await,
-        "[1, 2, ] x 1 d l b 1 1.50 2024-02-29T12:00:00 10:00:00 2024-02-29 "
+        "[1, 2, NULL] x 1 d l b 1 1.50 2024-02-29T12:00:00 10:00:00 2024-02-29 NULL"
     );
     assert_eq!(shop.rows("SELECT count(DISTINCT dict || large) FROM t WHERE dict = 'd' AND nothing IS NULL").await, "1");
 }
@@ -110,7 +110,7 @@ async fn nested_and_odd_types_are_read() {
 async fn empty_tables_have_their_columns() {
     let shop = Shop::new();
     shop.put("none.parquet", "SELECT 1 AS id, 'x' AS name WHERE false").await;
-    assert_eq!(shop.rows("SELECT count(*), count(id), max(name) FROM none").await, "0 0 ");
+    assert_eq!(shop.rows("SELECT count(*), count(id), max(name) FROM none").await, "0 0 NULL");
     assert_eq!(shop.rows("SELECT * FROM none").await, "");
     assert_eq!(shop.rows("SELECT column_name FROM information_schema.columns WHERE table_name = 'none' ORDER BY 1").await, "id\nname");
 }
@@ -120,7 +120,7 @@ async fn columns_that_a_file_lacks_are_null() {
     let shop = Shop::new();
     shop.put("t/part-0.parquet", "SELECT 1 AS id").await;
     shop.put("t/part-1.parquet", "SELECT 'b' AS name, 2 AS id").await;
-    assert_eq!(shop.rows("SELECT id, name FROM t ORDER BY id").await, "1 \n2 b");
+    assert_eq!(shop.rows("SELECT id, name FROM t ORDER BY id").await, "1 NULL\n2 b");
     assert_eq!(shop.rows("SELECT id FROM t WHERE name IS NULL").await, "1");
     assert_eq!(shop.rows("SELECT min(name), max(name), count(name), count(*) FROM t").await, "b b 1 2");
 }
@@ -159,7 +159,7 @@ async fn limit_reads_no_more_files_than_it_needs() {
     assert_eq!(text.matches("part-").count(), 2, "{text}");
     assert_eq!(collect(plan, shop.session.task_ctx()).await.unwrap().iter().map(|batch| batch.num_rows()).sum::<usize>(), 150);
     // A filter may need them all.
-    assert_eq!(shop.rows("SELECT count(*) FROM (SELECT id FROM t WHERE id > 146 LIMIT 150)").await, "6");
+    assert_eq!(shop.rows("SELECT count(*) FROM (SELECT id FROM t WHERE id > 148 LIMIT 150)").await, "1");
 }
 
 #[tokio::test]
