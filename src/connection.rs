@@ -182,7 +182,12 @@ impl Connection {
     }
 
     /// Runs a command under a guard and forgets what DISCARD and DEALLOCATE forget.
-    async fn run(&mut self, guard: &Guard, prepared: &Prepared, values: Option<datafusion::common::ParamValues>) -> Result<Option<Outcome>, SqlError> {
+    async fn run(
+        &mut self,
+        guard: &Guard,
+        prepared: &Prepared,
+        values: Option<datafusion::common::ParamValues>,
+    ) -> Result<Option<Outcome>, SqlError> {
         use crate::statement::Command;
         let Some(command) = &prepared.command else { return Ok(None) };
         self.warn_of_transaction(command)?;
@@ -193,11 +198,7 @@ impl Connection {
                 self.portals.clear();
             }
             Command::Deallocate(None) => self.statements.clear(),
-            Command::Deallocate(Some(name)) => {
-                if self.statements.remove(name).is_none() {
-                    return Err(no_such_statement(name));
-                }
-            }
+            Command::Deallocate(Some(name)) if self.statements.remove(name).is_none() => return Err(no_such_statement(name)),
             Command::Commit | Command::Rollback => self.portals.clear(),
             _ => {}
         }

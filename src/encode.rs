@@ -54,7 +54,7 @@ impl Columns {
             .iter()
             .zip(&fields)
             .map(|(field, info)| match field.data_type() {
-                _ if into_pg_type(field.data_type()).is_err() => Form::Cast(DataType::Utf8),
+                data_type if has_no_wire_type(data_type) => Form::Cast(DataType::Utf8),
                 DataType::Dictionary(_, value) => Form::Cast(value.as_ref().clone()),
                 DataType::Timestamp(_, tz) if info.format() == FieldFormat::Text => Form::Timestamp(tz.as_ref().map(|_| zone)),
                 DataType::Float64 | DataType::Float32 if info.format() == FieldFormat::Text => Form::Float,
@@ -74,8 +74,11 @@ impl Columns {
     pub(crate) fn encode(&self, batch: &RecordBatch, from: usize, to: usize, out: &mut Outbound) -> Result<(), SqlError> {
         let slice = batch.slice(from, to - from);
         let columns: Vec<ArrayRef> = slice.columns().iter().zip(&self.forms).map(|(c, form)| form.apply(c)).collect::<Result<_, _>>()?;
-        let fields: Vec<Field> =
-            columns.iter().zip(slice.schema_ref().fields()).map(|(c, f)| f.as_ref().clone().with_data_type(c.data_type().clone()).with_nullable(true)).collect();
+        let fields: Vec<Field> = columns
+            .iter()
+            .zip(slice.schema_ref().fields())
+            .map(|(c, f)| f.as_ref().clone().with_data_type(c.data_type().clone()).with_nullable(true))
+            .collect();
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let options = datafusion::arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(slice.num_rows()));
         let batch = RecordBatch::try_new_with_options(schema, columns, &options).map_err(|e| internal(&e.to_string()))?;
@@ -88,9 +91,14 @@ impl Columns {
     }
 }
 
+/// Whether a type is written as text: the protocol does not know it, or nobody has said what it is.
+fn has_no_wire_type(data_type: &DataType) -> bool {
+    data_type.is_null() || into_pg_type(data_type).is_err()
+}
+
 /// The field whose PostgreSQL type the client is told.
 fn wire_field(field: &Field) -> Field {
-    let data_type = if into_pg_type(field.data_type()).is_err() { DataType::Utf8 } else { field.data_type().clone() };
+    let data_type = if has_no_wire_type(field.data_type()) { DataType::Utf8 } else { field.data_type().clone() };
     field.clone().with_name(names::shown(field.name())).with_data_type(data_type)
 }
 
@@ -216,8 +224,18 @@ mod tests {
     fn floats_are_written_as_postgresql_writes_them() {
         // answers of PostgreSQL 16 with extra_float_digits = 1
         let cases = [
-            (0.1, "0.1"), (1.0, "1"), (-2.5, "-2.5"), (1e14, "100000000000000"), (1e15, "1e+15"), (1.5e-5, "1.5e-05"), (0.0001, "0.0001"),
-            (123456.789, "123456.789"), (1e300, "1e+300"), (f64::NAN, "NaN"), (f64::NEG_INFINITY, "-Infinity"), (-0.0, "-0"),
+            (0.1, "0.1"),
+            (1.0, "1"),
+            (-2.5, "-2.5"),
+            (1e14, "100000000000000"),
+            (1e15, "1e+15"),
+            (1.5e-5, "1.5e-05"),
+            (0.0001, "0.0001"),
+            (123456.789, "123456.789"),
+            (1e300, "1e+300"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (-0.0, "-0"),
         ];
         let array: ArrayRef = Arc::new(Float64Array::from_iter_values(cases.iter().map(|c| c.0)));
         let texts = floats(&array);

@@ -127,7 +127,10 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::Boolean | DataType::Bool => "bool",
         DataType::Date => "date",
         DataType::Time(..) => "time",
-        DataType::Timestamp(_, datafusion::sql::sqlparser::ast::TimezoneInfo::None | datafusion::sql::sqlparser::ast::TimezoneInfo::WithoutTimeZone) => "timestamp",
+        DataType::Timestamp(
+            _,
+            datafusion::sql::sqlparser::ast::TimezoneInfo::None | datafusion::sql::sqlparser::ast::TimezoneInfo::WithoutTimeZone,
+        ) => "timestamp",
         DataType::Timestamp(..) => "timestamptz",
         DataType::Interval { .. } => "interval",
         DataType::Bytea => "bytea",

@@ -61,7 +61,9 @@ fn plan_at<'a>(
         let planner = SqlToRel::new_with_options(&names, parser_options());
         let mut context = PlannerContext::new().with_prepare_param_data_types(types);
         match &mut statement {
-            DfStatement::Statement(statement) => planner.sql_statement_to_plan_with_context(std::mem::replace(statement, empty()), &mut context),
+            DfStatement::Statement(statement) => {
+                planner.sql_statement_to_plan_with_context(std::mem::replace(statement, empty()), &mut context)
+            }
             other => Err(plan_datafusion_err!("unsupported statement {other}")),
         }
     })
@@ -162,10 +164,13 @@ impl ContextProvider for Names<'_> {
             .into());
         };
         let simplifier = datafusion::optimizer::simplify_expressions::ExprSimplifier::new(
-            datafusion::logical_expr::simplify::SimplifyContext::builder().with_config_options(Arc::clone(self.state.config_options())).build(),
+            datafusion::logical_expr::simplify::SimplifyContext::builder()
+                .with_config_options(Arc::clone(self.state.config_options()))
+                .build(),
         );
         let schema = DFSchema::empty();
-        let args = args.into_iter().map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e))).collect::<Result<Vec<_>>>()?;
+        let args =
+            args.into_iter().map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e))).collect::<Result<Vec<_>>>()?;
         let arguments = datafusion::catalog::TableFunctionArgs::new(&args, self.state);
         Ok(provider_as_source(function.create_table_provider_with_args(arguments)?))
     }
@@ -230,8 +235,11 @@ impl ContextProvider for Names<'_> {
 /// The error for a table that is not there, with the closest name that is.
 pub(crate) fn no_such_table(state: &SessionState, name: &TableReference) -> SqlError {
     if name.table().contains(['/', '\\']) || name.table().contains("://") {
-        return SqlError::new(SqlState::InsufficientPrivilege, "a file or address can't be read by its name: SQL has no access to files or the network")
-            .with_hint("put the Parquet file into the server's data folder and it becomes a table");
+        return SqlError::new(
+            SqlState::InsufficientPrivilege,
+            "a file or address can't be read by its name: SQL has no access to files or the network",
+        )
+        .with_hint("put the Parquet file into the server's data folder and it becomes a table");
     }
     let error = SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"));
     let Some(database) = state.catalog_list().catalog(DATABASE) else { return error };

@@ -79,8 +79,11 @@ impl Frames {
             return Err(SqlError::fatal(SqlState::ProtocolViolation, "invalid message length"));
         };
         if length > self.largest {
-            return Err(SqlError::fatal(SqlState::ProgramLimitExceeded, format!("a message of {length} bytes is larger than the server allows"))
-                .with_hint(format!("limits.message_size is {} bytes", self.largest)));
+            return Err(SqlError::fatal(
+                SqlState::ProgramLimitExceeded,
+                format!("a message of {length} bytes is larger than the server allows"),
+            )
+            .with_hint(format!("limits.message_size is {} bytes", self.largest)));
         }
         if self.buffer.len() < length + 1 {
             self.buffer.reserve(length + 1 - self.buffer.len());
@@ -103,7 +106,9 @@ impl Frames {
             Ok(Err(pgwire::error::PgWireError::InvalidMessageType(_))) => {
                 Err(SqlError::fatal(SqlState::ProtocolViolation, format!("invalid frontend message type {}", kind as u32)))
             }
-            _ => Err(SqlError::fatal(SqlState::ProtocolViolation, format!("invalid message format in message '{}'", kind.escape_default()))),
+            _ => {
+                Err(SqlError::fatal(SqlState::ProtocolViolation, format!("invalid message format in message '{}'", kind.escape_default())))
+            }
         }
     }
 }
@@ -126,9 +131,10 @@ impl Outbound {
         message.encode(&mut self.buffer).map_err(|error| {
             self.buffer.truncate(before);
             match error {
-                pgwire::error::PgWireError::MessageTooLarge(limit, size) => {
-                    SqlError::new(SqlState::ProgramLimitExceeded, format!("an answer of {size} bytes is larger than the protocol's {limit}"))
-                }
+                pgwire::error::PgWireError::MessageTooLarge(limit, size) => SqlError::new(
+                    SqlState::ProgramLimitExceeded,
+                    format!("an answer of {size} bytes is larger than the protocol's {limit}"),
+                ),
                 other => internal(&other.to_string()),
             }
         })

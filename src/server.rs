@@ -176,7 +176,8 @@ impl Engine {
     fn open(config: &Config, partitions: usize, compute: tokio::runtime::Handle) -> Result<Self, Error> {
         let state_error = |reason: String| Error::State { path: config.state(), reason };
         std::fs::create_dir_all(config.state()).map_err(|e| state_error(format!("{e}; name another one with --state DIR")))?;
-        let store = Store::open(&config.state(), store::Limits { max_bytes: Some(config.limits.table_disk.as_u64()) }).map_err(|e| state_error(e.to_string()))?;
+        let store = Store::open(&config.state(), store::Limits { max_bytes: Some(config.limits.table_disk.as_u64()) })
+            .map_err(|e| state_error(e.to_string()))?;
         let catalog = DataCatalog::open(&config.data).map_err(|e| Error::Data { path: config.data.clone(), reason: e.to_string() })?;
         catalog.mount(store::SCHEMA, store.schema());
         let models = models(config).map_err(state_error)?;
@@ -186,10 +187,7 @@ impl Engine {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
             .with_target_partitions(partitions);
-        let builder = SessionStateBuilder::new()
-            .with_default_features()
-            .with_config(options)
-            .with_runtime_env(memory_and_disk(config)?);
+        let builder = SessionStateBuilder::new().with_default_features().with_config(options).with_runtime_env(memory_and_disk(config)?);
         let context = SessionContext::new_with_state(stratagem_udfs::register_all(builder, Arc::clone(&models)).build());
         stratagem_udfs::catalog::mount(&models, |schema, tables| catalog.mount(schema, tables));
         context.register_catalog(DATABASE, Arc::new(catalog));

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use crate::planner;
 use crate::server::Engine;
 use crate::settings::Settings;
-use crate::sqlstate::{SqlError, SqlState, Severity, internal};
+use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::Command;
 
 pub(crate) use parameters::{Parameters, wire_type};
@@ -110,7 +110,8 @@ impl Session {
     pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (sender, notices) = Notices::channel();
         let config = engine.base.config().clone().with_extension(Arc::new(sender));
-        let mut state = SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
+        let mut state =
+            SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
         functions::register(&mut state, pid, user);
         let mut session = Self { engine, state, settings, transaction: Transaction::Idle, told: Vec::new() };
         session.apply_settings();
@@ -135,19 +136,23 @@ impl Session {
     }
 
     /// Plans a command as far as a client may ask before it runs: parameter types and result columns.
-    pub(crate) async fn prepare(&mut self, command: Option<Command>, text: String, told: &[Option<DataType>]) -> Result<Prepared, SqlError> {
+    pub(crate) async fn prepare(
+        &mut self,
+        command: Option<Command>,
+        text: String,
+        told: &[Option<DataType>],
+    ) -> Result<Prepared, SqlError> {
         let none = Prepared { command: None, text: String::new(), parameters: Parameters::default(), columns: None };
         let Some(command) = command else { return Ok(Prepared { text, ..none }) };
         let (parameters, columns) = match &command {
             Command::Query(statement) | Command::Explain(statement) | Command::Insert { statement, .. } => {
-                let plan = self.plan(statement.clone(), parameters::fields(told)).await?;
-                let parameters = Parameters::of(&plan, told)?;
+                let (plan, parameters) = self.plan_typed(statement, told).await?;
                 let columns = (!matches!(command, Command::Insert { .. })).then(|| Arc::new(plan.schema().as_arrow().clone()));
                 (parameters, columns)
             }
             Command::CreateTableAs { query, .. } => {
-                let plan = self.plan(Statement::Query(query.clone()), parameters::fields(told)).await?;
-                (Parameters::of(&plan, told)?, None)
+                let (_, parameters) = self.plan_typed(&Statement::Query(query.clone()), told).await?;
+                (parameters, None)
             }
             Command::Show(name) => (Parameters::default(), Some(self.show(name.as_deref())?.schema())),
             _ => (Parameters::default(), None),
@@ -211,6 +216,19 @@ impl Session {
         self.settings.wants(severity).then(|| SqlError::notice(severity, state, notice.message))
     }
 
+    /// The plan of a statement with parameters, once their types are settled: what the client says, what a cast says, what the place
+    /// says, and text for what nobody says.
+    async fn plan_typed(&mut self, statement: &Statement, told: &[Option<DataType>]) -> Result<(LogicalPlan, Parameters), SqlError> {
+        let told = parameters::with_casts(&self.state, statement, told);
+        let plan = self.plan(statement.clone(), parameters::fields(&told)).await?;
+        let parameters = Parameters::of(&plan, &told)?;
+        if parameters.is_empty() {
+            return Ok((plan, parameters));
+        }
+        let plan = self.plan(statement.clone(), parameters.fields()).await?;
+        Ok((plan, parameters))
+    }
+
     /// The logical plan of a statement, with every name resolved and every function call in its declared form.
     async fn plan(&mut self, statement: Statement, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan, SqlError> {
         self.state.mark_start_execution();
@@ -223,7 +241,13 @@ impl Session {
         Ok(planner::plan(&self.state, &path, statement, types).await?)
     }
 
-    async fn query(&mut self, statement: &Statement, values: Option<ParamValues>, tag: &'static str, counted: bool) -> Result<Outcome, SqlError> {
+    async fn query(
+        &mut self,
+        statement: &Statement,
+        values: Option<ParamValues>,
+        tag: &'static str,
+        counted: bool,
+    ) -> Result<Outcome, SqlError> {
         let plan = self.plan_with(statement.clone(), values).await?;
         if matches!(self.transaction, Transaction::Open(_)) && stratagem_udfs::writes(&plan) {
             return Err(not_in_a_block("finetune"));

@@ -67,7 +67,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("lock_timeout", "0", Kind::Time, false, "accepted; reading takes no locks"),
     setting("max_identifier_length", "63", Kind::Fixed, false, "longest name in bytes"),
     setting("row_security", "on", Kind::Switch, false, "accepted"),
-    setting("search_path", "work, public", Kind::Path, true, "where names without a schema are looked up; the first is where new tables go"),
+    setting(
+        "search_path",
+        "work, public",
+        Kind::Path,
+        true,
+        "where names without a schema are looked up; the first is where new tables go",
+    ),
     setting("server_encoding", "UTF8", Kind::Fixed, true, "the server's character set"),
     setting("server_version", "16.6", Kind::Fixed, true, "the PostgreSQL version whose behaviour is followed"),
     setting("server_version_num", "160006", Kind::Fixed, false, "the same as a number"),
@@ -199,11 +205,21 @@ impl Settings {
 /// The canonical form of a value, or why it is refused.
 fn check(setting: &Setting, value: &str) -> Result<String, SqlError> {
     let refused = |hint: String| {
-        SqlError::new(SqlState::InvalidParameterValue, format!("invalid value for parameter \"{}\": \"{value}\"", setting.name)).with_hint(hint)
+        SqlError::new(SqlState::InvalidParameterValue, format!("invalid value for parameter \"{}\": \"{value}\"", setting.name))
+            .with_hint(hint)
     };
     match setting.kind {
         Kind::Fixed => Err(SqlError::new(SqlState::InsufficientPrivilege, format!("parameter \"{}\" cannot be changed", setting.name))),
-        Kind::Text => Ok(value.chars().filter(|c| !c.is_control()).scan(0, |bytes, c| (*bytes + c.len_utf8() <= 63).then(|| { *bytes += c.len_utf8(); c })).collect()),
+        Kind::Text => Ok(value
+            .chars()
+            .filter(|c| !c.is_control())
+            .scan(0, |bytes, c| {
+                (*bytes + c.len_utf8() <= 63).then(|| {
+                    *bytes += c.len_utf8();
+                    c
+                })
+            })
+            .collect()),
         Kind::Word(words) => match words.iter().find(|w| w.eq_ignore_ascii_case(value)) {
             Some(_) if setting.name == "client_encoding" => Ok("UTF8".to_owned()),
             Some(_) if setting.name == "DateStyle" && value.eq_ignore_ascii_case("iso") => Ok("ISO, MDY".to_owned()),
@@ -219,8 +235,12 @@ fn check(setting: &Setting, value: &str) -> Result<String, SqlError> {
             Ok(n) if (least..=most).contains(&n) => Ok(n.to_string()),
             _ => Err(refused(format!("a whole number from {least} to {most}"))),
         },
-        Kind::Time => millis(value).map(|ms| ms.to_string()).ok_or_else(|| refused("a time such as 500ms, 30s, 5min or 1h; 0 turns it off".to_owned())),
-        Kind::TimeZone => time_zone(value).ok_or_else(|| refused("an IANA name such as Europe/Paris, or an offset such as +02:00".to_owned())),
+        Kind::Time => millis(value)
+            .map(|ms| ms.to_string())
+            .ok_or_else(|| refused("a time such as 500ms, 30s, 5min or 1h; 0 turns it off".to_owned())),
+        Kind::TimeZone => {
+            time_zone(value).ok_or_else(|| refused("an IANA name such as Europe/Paris, or an offset such as +02:00".to_owned()))
+        }
         Kind::Path => Ok(split_path(value).join(", ")),
     }
 }
@@ -229,7 +249,12 @@ fn time_zone(value: &str) -> Option<String> {
     let name = match value.to_ascii_lowercase().as_str() {
         "utc" | "gmt" | "z" | "zulu" | "default" | "local" => "UTC".to_owned(),
         _ => match value.parse::<f64>() {
-            Ok(hours) if hours.abs() < 16.0 => format!("{}{:02}:{:02}", if hours < 0.0 { '-' } else { '+' }, hours.abs() as u32, (hours.abs().fract() * 60.0).round() as u32),
+            Ok(hours) if hours.abs() < 16.0 => format!(
+                "{}{:02}:{:02}",
+                if hours < 0.0 { '-' } else { '+' },
+                hours.abs() as u32,
+                (hours.abs().fract() * 60.0).round() as u32
+            ),
             _ => value.to_owned(),
         },
     };

@@ -219,9 +219,8 @@ impl From<SqlError> for DataFusionError {
 impl From<ParserError> for SqlError {
     fn from(error: ParserError) -> Self {
         match error {
-            ParserError::RecursionLimitExceeded => {
-                SqlError::new(SqlState::ProgramLimitExceeded, "the statement is nested too deeply").with_hint("split it into several statements or common table expressions")
-            }
+            ParserError::RecursionLimitExceeded => SqlError::new(SqlState::ProgramLimitExceeded, "the statement is nested too deeply")
+                .with_hint("split it into several statements or common table expressions"),
             ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax_error(&message),
         }
     }
@@ -280,7 +279,9 @@ fn classify(error: &DataFusionError) -> SqlError {
         DataFusionError::ObjectStore(inner) => SqlError::new(IoError, plain(&inner.to_string())),
         DataFusionError::IoError(inner) => io(inner),
         DataFusionError::SQL(inner, _) => inner.as_ref().clone().into(),
-        DataFusionError::NotImplemented(message) | DataFusionError::Substrait(message) => SqlError::new(FeatureNotSupported, plain(message)),
+        DataFusionError::NotImplemented(message) | DataFusionError::Substrait(message) => {
+            SqlError::new(FeatureNotSupported, plain(message))
+        }
         DataFusionError::Plan(message) => plan(message),
         DataFusionError::Configuration(message) => SqlError::new(InvalidParameterValue, plain(message)),
         DataFusionError::SchemaError(inner, _) => schema(inner),
@@ -325,7 +326,8 @@ fn arrow(error: &ArrowError) -> SqlError {
         ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => execution(message),
         ArrowError::ParquetError(message) => SqlError::new(IoError, format!("a Parquet file can't be read: {}", plain(message))),
         ArrowError::OffsetOverflowError(_) | ArrowError::DictionaryKeyOverflowError | ArrowError::RunEndIndexOverflowError => {
-            SqlError::new(ProgramLimitExceeded, "a column of one batch is larger than 2 GB").with_hint("lower the number of rows per batch: SET datafusion.execution.batch_size = 1024")
+            SqlError::new(ProgramLimitExceeded, "a column of one batch is larger than 2 GB")
+                .with_hint("lower the number of rows per batch: SET datafusion.execution.batch_size = 1024")
         }
         other => SqlError::new(DataException, plain(&other.to_string())),
     }
@@ -363,8 +365,13 @@ fn execution(message: &str) -> SqlError {
 fn exhausted(message: &str) -> SqlError {
     let disk = message.contains("disk space");
     let state = if disk { SqlState::DiskFull } else { SqlState::OutOfMemory };
-    let head = if disk { "the query needs more temporary disk space than the server allows" } else { "the query needs more memory than the server allows" };
-    let hint = if disk { "raise limits.temp_disk, or read fewer rows or columns" } else { "raise limits.memory, or read fewer rows or columns" };
+    let head = if disk {
+        "the query needs more temporary disk space than the server allows"
+    } else {
+        "the query needs more memory than the server allows"
+    };
+    let hint =
+        if disk { "raise limits.temp_disk, or read fewer rows or columns" } else { "raise limits.memory, or read fewer rows or columns" };
     SqlError::new(state, head).with_detail(plain(message)).with_hint(hint)
 }
 
@@ -373,7 +380,11 @@ fn plan(message: &str) -> SqlError {
     let lower = message.to_ascii_lowercase();
     let state = if lower.contains("table") && lower.contains("not found") {
         UndefinedTable
-    } else if lower.contains("invalid function") || lower.contains("no function matches") || lower.contains("failed to coerce arguments") || lower.contains("function '") {
+    } else if lower.contains("invalid function")
+        || lower.contains("no function matches")
+        || lower.contains("failed to coerce arguments")
+        || lower.contains("function '")
+    {
         UndefinedFunction
     } else if lower.contains("already exists") {
         DuplicateTable
@@ -381,7 +392,11 @@ fn plan(message: &str) -> SqlError {
         GroupingError
     } else if lower.contains("placeholder type could not be resolved") {
         IndeterminateDatatype
-    } else if lower.contains("cannot coerce") || lower.contains("cannot infer common") || lower.contains("cannot cast") || lower.contains("cannot get result type") {
+    } else if lower.contains("cannot coerce")
+        || lower.contains("cannot infer common")
+        || lower.contains("cannot cast")
+        || lower.contains("cannot get result type")
+    {
         DatatypeMismatch
     } else if lower.contains("not supported") || lower.contains("unsupported") {
         FeatureNotSupported
@@ -409,8 +424,10 @@ fn schema(error: &SchemaError) -> SqlError {
             };
             if names.is_empty() { error } else { error.with_detail(format!("the columns here are {}", list(&names))) }
         }
-        SchemaError::AmbiguousReference { field } => SqlError::new(AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
-            .with_hint("write the table's name or alias before it"),
+        SchemaError::AmbiguousReference { field } => {
+            SqlError::new(AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
+                .with_hint("write the table's name or alias before it")
+        }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             SqlError::new(DuplicateColumn, format!("column \"{name}\" specified more than once")).with_hint("give each an alias of its own")
         }
@@ -441,7 +458,15 @@ fn plain(message: &str) -> String {
     let message = message.split("\n\nbacktrace:").next().unwrap_or(message);
     let message = message.split(".\nThis was likely caused by a bug").next().unwrap_or(message);
     let mut text = message.trim();
-    for prefix in ["Error during planning: ", "Execution error: ", "Arrow error: ", "External error: ", "Parquet error: ", "Invalid argument error: ", "Compute error: "] {
+    for prefix in [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "External error: ",
+        "Parquet error: ",
+        "Invalid argument error: ",
+        "Compute error: ",
+    ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     text.replace("datafusion", "the engine").replace("DataFusion", "the engine").trim().trim_end_matches('.').to_owned()

@@ -59,7 +59,11 @@ impl Command {
     pub(crate) fn writes(&self) -> bool {
         matches!(
             self,
-            Command::Insert { .. } | Command::CreateTableAs { .. } | Command::CreateTable { .. } | Command::CreateView { .. } | Command::Drop { .. }
+            Command::Insert { .. }
+                | Command::CreateTableAs { .. }
+                | Command::CreateTable { .. }
+                | Command::CreateView { .. }
+                | Command::Drop { .. }
         )
     }
 
@@ -138,11 +142,13 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
         })),
         Statement::ShowVariable { variable } => show(&variable.iter().map(|i| i.value.clone()).collect::<Vec<_>>()),
         Statement::Discard { object_type } => Ok(Command::Discard { all: matches!(object_type, DiscardObject::ALL) }),
-        Statement::Deallocate { name, .. } => Ok(Command::Deallocate(if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
-            None
-        } else {
-            Some(fold(&name))
-        })),
+        Statement::Deallocate { name, .. } => {
+            Ok(Command::Deallocate(if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
+                None
+            } else {
+                Some(fold(&name))
+            }))
+        }
         Statement::StartTransaction { begin, statements, .. } if statements.is_empty() => {
             Ok(Command::Begin(if begin { "BEGIN" } else { "START TRANSACTION" }))
         }
@@ -172,9 +178,10 @@ fn refused(statement: &Statement) -> SqlError {
     let text = statement.to_string();
     let words: Vec<&str> = text.split_whitespace().take_while(|w| w.chars().all(|c| c.is_ascii_uppercase() || c == '_')).take(3).collect();
     match words.first() {
-        Some(&"LOAD" | &"ATTACH" | &"INSTALL" | &"UNLOAD") => {
-            SqlError::new(SqlState::InsufficientPrivilege, format!("{} is not allowed: SQL has no access to files or the network", words[0]))
-        }
+        Some(&"LOAD" | &"ATTACH" | &"INSTALL" | &"UNLOAD") => SqlError::new(
+            SqlState::InsufficientPrivilege,
+            format!("{} is not allowed: SQL has no access to files or the network", words[0]),
+        ),
         _ => unsupported(&if words.is_empty() { "this statement".to_owned() } else { words.join(" ") })
             .with_hint("this server runs queries, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions"),
     }
@@ -194,7 +201,8 @@ fn read_only(query: &Query) -> Result<(), SqlError> {
 }
 
 fn explain(statement: Statement) -> Result<Command, SqlError> {
-    let Statement::Explain { describe_alias: DescribeAlias::Explain, mut analyze, mut verbose, statement, options, format, .. } = statement else {
+    let Statement::Explain { describe_alias: DescribeAlias::Explain, mut analyze, mut verbose, statement, options, format, .. } = statement
+    else {
         return Err(unsupported("DESCRIBE").with_hint("psql's \\d shows a table's columns"));
     };
     let Statement::Query(query) = *statement else { return Err(unsupported("EXPLAIN of anything but a query")) };
@@ -237,11 +245,15 @@ fn insert(insert: Insert) -> Result<Command, SqlError> {
 
 fn create_table(table: CreateTable) -> Result<Command, SqlError> {
     if table.external || table.location.is_some() || table.file_format.is_some() {
-        return Err(SqlError::new(SqlState::InsufficientPrivilege, "CREATE EXTERNAL TABLE is not allowed: SQL has no access to files or the network")
-            .with_hint("put the Parquet file into the server's data folder and it becomes a table"));
+        return Err(SqlError::new(
+            SqlState::InsufficientPrivilege,
+            "CREATE EXTERNAL TABLE is not allowed: SQL has no access to files or the network",
+        )
+        .with_hint("put the Parquet file into the server's data folder and it becomes a table"));
     }
     if table.temporary || table.or_replace || table.like.is_some() || table.clone.is_some() {
-        return Err(unsupported("this form of CREATE TABLE").with_hint("CREATE TABLE name AS SELECT ... and CREATE TABLE name (column type, ...) are"));
+        return Err(unsupported("this form of CREATE TABLE")
+            .with_hint("CREATE TABLE name AS SELECT ... and CREATE TABLE name (column type, ...) are"));
     }
     let target = name(&table.name)?;
     let constrained = table.columns.iter().any(|c| c.options.iter().any(|o| !matches!(o.option, ColumnOption::Null)));
@@ -309,7 +321,8 @@ fn value(values: &[Expr]) -> Result<Option<String>, SqlError> {
         .iter()
         .map(|expr| match expr {
             Expr::Value(value) => Ok(match &value.value {
-                Value::SingleQuotedString(text) | Value::DollarQuotedString(datafusion::sql::sqlparser::ast::DollarQuotedString { value: text, .. }) => text.clone(),
+                Value::SingleQuotedString(text)
+                | Value::DollarQuotedString(datafusion::sql::sqlparser::ast::DollarQuotedString { value: text, .. }) => text.clone(),
                 other => other.to_string(),
             }),
             Expr::Identifier(ident) => Ok(if ident.quote_style.is_some() { ident.to_string() } else { ident.value.clone() }),
@@ -345,7 +358,9 @@ fn name(name: &ObjectName) -> Result<Name, SqlError> {
     match parts.as_slice() {
         [table] => Ok(Name { schema: None, table: table.clone() }),
         [schema, table] => Ok(Name { schema: Some(schema.clone()), table: table.clone() }),
-        [database, schema, table] if database == crate::planner::DATABASE => Ok(Name { schema: Some(schema.clone()), table: table.clone() }),
+        [database, schema, table] if database == crate::planner::DATABASE => {
+            Ok(Name { schema: Some(schema.clone()), table: table.clone() })
+        }
         _ => Err(SqlError::new(SqlState::FeatureNotSupported, format!("cross-database references are not implemented: {name}"))),
     }
 }
@@ -372,7 +387,13 @@ mod tests {
 
     #[test]
     fn what_is_not_on_the_list_is_refused() {
-        for sql in ["VACUUM", "GRANT SELECT ON t TO x", "CREATE INDEX i ON t (a)", "SELECT 1 INTO t", "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d"] {
+        for sql in [
+            "VACUUM",
+            "GRANT SELECT ON t TO x",
+            "CREATE INDEX i ON t (a)",
+            "SELECT 1 INTO t",
+            "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d",
+        ] {
             assert_eq!(refusal(sql).state, SqlState::FeatureNotSupported, "{sql}");
         }
     }

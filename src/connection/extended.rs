@@ -96,7 +96,13 @@ impl Connection {
         let values = statement.parameters.values(bind)?;
         let format = match bind.result_column_format_codes.as_slice() {
             [] => Format::UnifiedText,
-            [code] => if *code == 0 { Format::UnifiedText } else { Format::UnifiedBinary },
+            [code] => {
+                if *code == 0 {
+                    Format::UnifiedText
+                } else {
+                    Format::UnifiedBinary
+                }
+            }
             codes => {
                 let columns = statement.columns.as_ref().map_or(0, |c| c.fields().len());
                 if codes.len() != columns {
@@ -195,7 +201,8 @@ impl Connection {
         if kept < MOST_KEPT {
             return Ok(());
         }
-        Err(SqlError::new(SqlState::LimitExceeded, format!("a connection may keep at most {MOST_KEPT} {what}")).with_hint("close those that are no longer used"))
+        Err(SqlError::new(SqlState::LimitExceeded, format!("a connection may keep at most {MOST_KEPT} {what}"))
+            .with_hint("close those that are no longer used"))
     }
 }
 

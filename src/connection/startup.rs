@@ -127,7 +127,13 @@ pub(crate) async fn refuse(socket: TcpStream, error: SqlError) {
 
 impl Connection {
     /// Opens the session and greets the client.
-    pub(crate) fn open(engine: &Arc<Engine>, ticket: Ticket, start: Start, kill: CancellationToken, drain: CancellationToken) -> Option<Self> {
+    pub(crate) fn open(
+        engine: &Arc<Engine>,
+        ticket: Ticket,
+        start: Start,
+        kill: CancellationToken,
+        drain: CancellationToken,
+    ) -> Option<Self> {
         let Start::Session { socket, rest, parameters, minor } = start else { return None };
         let user = parameters.get("user").cloned().unwrap_or_default();
         let (read, write) = socket.into_split();
@@ -223,7 +229,8 @@ fn options(text: &str) -> Vec<(String, String)> {
 
 /// The error for a client beyond the limit of connections.
 pub(crate) fn too_many(limit: usize) -> SqlError {
-    SqlError::fatal(SqlState::TooManyConnections, "sorry, too many clients already").with_detail(format!("the server takes {limit} connections (limits.connections)"))
+    SqlError::fatal(SqlState::TooManyConnections, "sorry, too many clients already")
+        .with_detail(format!("the server takes {limit} connections (limits.connections)"))
 }
 
 /// The error for a client that comes while the server ends.

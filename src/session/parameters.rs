@@ -1,5 +1,6 @@
 //! The `$1`, `$2`, ... of a statement: which types they have, and their values from a Bind message.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_pg::datatypes::df::deserialize_parameters;
@@ -7,13 +8,16 @@ use arrow_pg::datatypes::into_pg_type;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::{ColumnDef, DataType as SqlType, Expr, Ident, Statement, Value, visit_expressions};
 use pgwire::api::Type;
 use pgwire::api::portal::Portal;
 use pgwire::api::stmt::StoredStatement;
 use pgwire::error::PgWireError;
 use pgwire::messages::extendedquery::Bind;
 
+use crate::planner;
 use crate::sqlstate::{SqlError, SqlState};
 
 /// Most parameters a statement may have: the protocol counts them in 16 bits.
@@ -42,6 +46,15 @@ impl Parameters {
         Ok(Self(types.collect()))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The types as the planner takes them.
+    pub(super) fn fields(&self) -> Vec<Option<FieldRef>> {
+        self.0.iter().map(|(_, data_type)| Some(Arc::new(Field::new("", data_type.clone(), true)) as _)).collect()
+    }
+
     /// The object identifiers of the types, for ParameterDescription.
     pub(crate) fn oids(&self) -> Vec<u32> {
         self.0.iter().map(|(wire, _)| wire.oid()).collect()
@@ -50,7 +63,8 @@ impl Parameters {
     /// The values a Bind message brings.
     pub(crate) fn values(&self, bind: &Bind) -> Result<Option<ParamValues>, SqlError> {
         if bind.parameters.len() != self.0.len() {
-            let message = format!("bind message supplies {} parameters, but the statement requires {}", bind.parameters.len(), self.0.len());
+            let message =
+                format!("bind message supplies {} parameters, but the statement requires {}", bind.parameters.len(), self.0.len());
             return Err(SqlError::new(SqlState::ProtocolViolation, message));
         }
         if self.0.is_empty() {
@@ -65,11 +79,9 @@ impl Parameters {
 }
 
 fn number(placeholder: &str) -> Result<usize, SqlError> {
-    placeholder
-        .strip_prefix('$')
-        .and_then(|n| n.parse().ok())
-        .filter(|n| (1..=MOST).contains(n))
-        .ok_or_else(|| SqlError::new(SqlState::SyntaxError, format!("there is no parameter {placeholder}")).with_hint("parameters are written $1, $2, ..."))
+    placeholder.strip_prefix('$').and_then(|n| n.parse().ok()).filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
+        SqlError::new(SqlState::SyntaxError, format!("there is no parameter {placeholder}")).with_hint("parameters are written $1, $2, ...")
+    })
 }
 
 fn bad_value(error: PgWireError) -> SqlError {
@@ -77,6 +89,33 @@ fn bad_value(error: PgWireError) -> SqlError {
         PgWireError::UserError(info) if info.code == "22023" => SqlError::new(SqlState::InvalidParameterValue, info.message),
         other => SqlError::new(SqlState::InvalidTextRepresentation, format!("a parameter's value can't be read: {other}")),
     }
+}
+
+/// What the client said, completed by `$1::type` in the statement: a parameter that is cast has that type.
+pub(super) fn with_casts(state: &SessionState, statement: &Statement, told: &[Option<DataType>]) -> Vec<Option<DataType>> {
+    let mut casts: Vec<(usize, SqlType)> = Vec::new();
+    let _ = visit_expressions(statement, |expr| {
+        if let Expr::Cast { expr, data_type, .. } = expr
+            && let Expr::Value(value) = expr.as_ref()
+            && let Value::Placeholder(name) = &value.value
+            && let Ok(number) = number(name)
+        {
+            casts.push((number, data_type.clone()));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let mut types = told.to_vec();
+    for (number, data_type) in casts {
+        if types.len() < number {
+            types.resize(number, None);
+        }
+        if types[number - 1].is_none() {
+            let column = ColumnDef { name: Ident::new("parameter"), data_type, options: Vec::new() };
+            // a type that can't be planned is reported where it stands in the statement
+            types[number - 1] = planner::table_schema(state, &[column]).ok().map(|schema| schema.field(0).data_type().clone());
+        }
+    }
+    types
 }
 
 /// The types as the planner takes them.

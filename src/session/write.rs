@@ -87,7 +87,8 @@ impl Session {
                 Err(error) => return Err(error),
             };
             let store = Arc::clone(&self.engine.store);
-            let dropped = self.on_compute(async move { if view { store.drop_view(&name).await } else { store.drop_table(&name).await } }).await;
+            let dropped =
+                self.on_compute(async move { if view { store.drop_view(&name).await } else { store.drop_table(&name).await } }).await;
             match dropped {
                 Err(error) if if_exists && error.state == SqlState::UndefinedTable => {}
                 other => other?,
@@ -97,7 +98,10 @@ impl Session {
     }
 
     /// Does a piece of writing on the compute runtime. Dropping the future abandons it.
-    async fn on_compute<T: Send + 'static>(&self, work: impl Future<Output = Result<T, store::Error>> + Send + 'static) -> Result<T, SqlError> {
+    async fn on_compute<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, store::Error>> + Send + 'static,
+    ) -> Result<T, SqlError> {
         let task = AbortOnDropHandle::new(self.engine.compute.spawn(work));
         match task.await {
             Ok(result) => result.map_err(SqlError::from),
@@ -123,7 +127,8 @@ impl Session {
         match schema {
             Some(schema) if schema == store::SCHEMA => Ok(target.table.clone()),
             Some(schema) => Err(read_only(schema, &target.table)),
-            None => Err(SqlError::new(SqlState::InvalidSchemaName, "no schema has been selected to create in").with_hint("SET search_path = work, public")),
+            None => Err(SqlError::new(SqlState::InvalidSchemaName, "no schema has been selected to create in")
+                .with_hint("SET search_path = work, public")),
         }
     }
 
@@ -161,7 +166,8 @@ fn renamed(schema: &Schema, columns: &[String]) -> Result<SchemaRef, SqlError> {
     let own = schema.fields().iter().skip(columns.len()).map(|f| names::shown(f.name()));
     let names: Vec<&str> = given.chain(own).collect();
     if let Some(twice) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
-        return Err(SqlError::new(SqlState::DuplicateColumn, format!("column \"{twice}\" specified more than once")).with_hint("give each an alias of its own"));
+        return Err(SqlError::new(SqlState::DuplicateColumn, format!("column \"{twice}\" specified more than once"))
+            .with_hint("give each an alias of its own"));
     }
     let fields = names.iter().zip(schema.fields()).map(|(name, f)| Field::new(*name, f.data_type().clone(), true));
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))

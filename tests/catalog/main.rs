@@ -1,5 +1,7 @@
 //! The data folder and the writable schema, in process.
 
+#![allow(clippy::unwrap_used)]
+
 mod broken;
 mod fixture;
 mod folder;

@@ -86,7 +86,10 @@ async fn the_statement_timeout_holds_in_both_protocols_and_after_the_first_rows(
     for sql in [ENDLESS, STREAMING] {
         let start = Instant::now();
         let error = client.simple_query(sql).await.expect_err("timed out");
-        assert_eq!((state(&error), error.as_db_error().map(|e| e.message())), ("57014", Some("canceling statement due to statement timeout")));
+        assert_eq!(
+            (state(&error), error.as_db_error().map(|e| e.message())),
+            ("57014", Some("canceling statement due to statement timeout"))
+        );
         assert!((Duration::from_millis(500)..Duration::from_millis(1500)).contains(&start.elapsed()), "{:?}", start.elapsed());
         let error = client.query(sql, &[]).await.expect_err("timed out");
         assert_eq!(state(&error), "57014");
@@ -95,23 +98,42 @@ async fn the_statement_timeout_holds_in_both_protocols_and_after_the_first_rows(
     client.simple_query("SELECT 1").await.expect("usable");
 }
 
+/// A client without a driver that has sent a query and reads nothing.
+fn ask(server: &Running, sql: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
+    let body = b"\0\x03\0\0user\0test\0\0";
+    socket.write_all(&[&(body.len() as u32 + 4).to_be_bytes(), body.as_slice()].concat()).expect("start-up is sent");
+    let query = [sql.as_bytes(), &[0]].concat();
+    socket.write_all(&[b"Q".as_slice(), &(query.len() as u32 + 4).to_be_bytes(), &query].concat()).expect("the query is sent");
+    socket
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vanished_client_stops_its_statement() {
     let server = Running::start();
-    for sql in [ENDLESS, STREAMING] {
-        let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
-        let body = b"\0\x03\0\0user\0test\0\0";
-        socket.write_all(&[&(body.len() as u32 + 4).to_be_bytes(), body.as_slice()].concat()).expect("start-up is sent");
-        let query = [sql.as_bytes(), &[0]].concat();
-        socket.write_all(&[b"Q".as_slice(), &(query.len() as u32 + 4).to_be_bytes(), &query].concat()).expect("the query is sent");
-        let before = server.cpu();
-        while server.cpu() - before < Duration::from_millis(100) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        // what it was sent is not read: closing resets the connection
-        drop(socket);
-        server.wait_until_idle().await;
+    let before = server.cpu();
+    let socket = ask(&server, ENDLESS);
+    while server.cpu() - before < Duration::from_millis(100) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    // what it was sent is not read: closing resets the connection
+    drop(socket);
+    server.wait_until_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_vanishes_between_rows_gives_its_place_back() {
+    let server = Running::start_with(&[("STRATAGEM_LIMITS__CONNECTIONS", "1")]);
+    let mut socket = ask(&server, STREAMING);
+    socket.read_exact(&mut [0; 10_000]).expect("rows come");
+    assert_eq!(state(&server.try_connect().await.err().expect("the one place is taken")), "53300");
+    drop(socket);
+    let start = Instant::now();
+    while server.try_connect().await.is_err() {
+        assert!(start.elapsed() < crate::running::PATIENCE, "the place is not given back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.wait_until_idle().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +181,8 @@ async fn a_statement_beyond_the_memory_limit_fails_alone() {
     assert_eq!(state(&error), "53200", "{error:?}");
     assert!(error.as_db_error().and_then(|e| e.hint()).is_some_and(|h| h.contains("limits.memory")));
     // what can spill does
-    let sorted = client.query_one("SELECT sum(x) FROM (SELECT x FROM generate_series(1, 3000000) AS a (x) ORDER BY x % 1000, x) s", &[]).await;
+    let sorted =
+        client.query_one("SELECT sum(x) FROM (SELECT x FROM generate_series(1, 3000000) AS a (x) ORDER BY x % 1000, x) s", &[]).await;
     assert_eq!(sorted.expect("spilled").get::<_, i64>(0), 4_500_001_500_000);
 }
 
@@ -167,7 +190,9 @@ async fn a_statement_beyond_the_memory_limit_fails_alone() {
 async fn one_sessions_settings_are_never_anothers() {
     let server = Running::start();
     let (one, other) = (server.connect().await, server.connect().await);
-    one.batch_execute("SET TimeZone = 'Asia/Tokyo'; SET datafusion.execution.batch_size = 1234; SET search_path = nowhere").await.expect("set");
+    one.batch_execute("SET TimeZone = 'Asia/Tokyo'; SET datafusion.execution.batch_size = 1234; SET search_path = nowhere")
+        .await
+        .expect("set");
     for (name, value) in [("TimeZone", "UTC"), ("datafusion.execution.batch_size", "8192"), ("search_path", "work, public")] {
         let shown: String = other.query_one(&format!("SHOW {name}"), &[]).await.expect("known").get(0);
         assert_eq!(shown, value);
@@ -181,7 +206,8 @@ async fn times_are_shown_in_the_sessions_zone() {
     let server = Running::start();
     let client = server.connect().await;
     client.simple_query("SET TIME ZONE 'Asia/Tokyo'").await.expect("set");
-    let rows = client.simple_query("SELECT '2020-02-01 00:00:00+00'::timestamptz, '2020-02-01 12:30:00.25'::timestamp").await.expect("rows");
+    let rows =
+        client.simple_query("SELECT '2020-02-01 00:00:00+00'::timestamptz, '2020-02-01 12:30:00.25'::timestamp").await.expect("rows");
     let row = rows.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { Some(row) } else { None }).expect("a row");
     assert_eq!((row.get(0), row.get(1)), (Some("2020-02-01 09:00:00+09"), Some("2020-02-01 12:30:00.25")));
 }

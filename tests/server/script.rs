@@ -209,13 +209,14 @@ struct Wire {
     socket: TcpStream,
     out: Vec<u8>,
     closed: bool,
+    offered_encryption: bool,
 }
 
 impl Wire {
     fn open(server: &Running) -> Self {
         let socket = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Self { socket, out: Vec::new(), closed: false }
+        Self { socket, out: Vec::new(), closed: false, offered_encryption: false }
     }
 
     fn log_in(&mut self) {
@@ -228,7 +229,9 @@ impl Wire {
     /// Sends what is gathered and reads the answers.
     fn exchange(&mut self, until: Until) -> Vec<String> {
         // a server that has closed already has told why, which is read below
-        let _ = self.socket.write_all(&std::mem::take(&mut self.out));
+        let sent = std::mem::take(&mut self.out);
+        self.offered_encryption = sent.len() == 8;
+        let _ = self.socket.write_all(&sent);
         let mut answers: Vec<String> = Vec::new();
         loop {
             let readies = answers.iter().filter(|a| a.starts_with("ReadyForQuery")).count();
@@ -251,7 +254,8 @@ impl Wire {
     fn read(&mut self) -> Option<String> {
         let mut kind = [0];
         self.socket.read_exact(&mut kind).ok()?;
-        if kind == *b"N" && self.answers_encryption() {
+        // a lone N declines an offer of encryption, and is no message
+        if kind == *b"N" && self.offered_encryption {
             return Some("N".to_owned());
         }
         let mut length = [0; 4];
@@ -259,12 +263,6 @@ impl Wire {
         let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
         self.socket.read_exact(&mut body).ok()?;
         Some(shown(kind[0], &body))
-    }
-
-    /// A lone `N` answers an encryption request; a NoticeResponse goes on with its length, whose first byte is zero.
-    fn answers_encryption(&self) -> bool {
-        let mut next = [0];
-        !matches!(self.socket.peek(&mut next), Ok(1) if next[0] == 0)
     }
 }
 
@@ -289,7 +287,8 @@ fn shown(kind: u8, body: &[u8]) -> String {
         b'I' => "EmptyQueryResponse".to_owned(),
         b'C' => format!("CommandComplete {}", strings(body)[0]),
         b't' => {
-            let types = (0..short(0) as usize).map(|i| u32::from_be_bytes(body[2 + 4 * i..6 + 4 * i].try_into().expect("four bytes")).to_string());
+            let types =
+                (0..short(0) as usize).map(|i| u32::from_be_bytes(body[2 + 4 * i..6 + 4 * i].try_into().expect("four bytes")).to_string());
             format!("ParameterDescription {}", types.collect::<Vec<_>>().join(" ")).trim_end().to_owned()
         }
         b'T' => format!("RowDescription {}", columns(body)),
@@ -331,7 +330,11 @@ fn values(body: &[u8]) -> String {
         };
         let value = &body[at..at + length];
         let printable = value.iter().all(|b| (b' '..=b'~').contains(b));
-        values.push(if printable { format!("'{}'", String::from_utf8_lossy(value)) } else { value.iter().map(|b| format!("{b:02x}")).collect() });
+        values.push(if printable {
+            format!("'{}'", String::from_utf8_lossy(value))
+        } else {
+            value.iter().map(|b| format!("{b:02x}")).collect()
+        });
         at += length;
     }
     values.join(" ")

@@ -19,7 +19,13 @@ async fn files_folders_and_partitions_are_tables_and_new_ones_appear() {
     write_items(&folder.path().join("later.parquet"), 3);
     assert_eq!(count(&client, "later").await, 3);
 
-    for (path, rows) in [("shop/orders.parquet", 2), ("shop/events/part-0.parquet", 4), ("shop/events/part-1.parquet", 6), ("log/day=2024-01-01/a.parquet", 1), ("log/day=2024-01-02/a.parquet", 2)] {
+    for (path, rows) in [
+        ("shop/orders.parquet", 2),
+        ("shop/events/part-0.parquet", 4),
+        ("shop/events/part-1.parquet", 6),
+        ("log/day=2024-01-01/a.parquet", 1),
+        ("log/day=2024-01-02/a.parquet", 2),
+    ] {
         let path = folder.path().join(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
         write_items(&path, rows);
@@ -50,7 +56,8 @@ async fn a_broken_file_breaks_only_its_own_table() {
         assert!(matches!(state(&error), "58030" | "22000" | "XX001"), "{table}: {error:?}");
         assert!(shown.contains(&format!("{table}.parquet")), "{shown}");
     }
-    let listed = client.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'", &[]).await.expect("the list works");
+    let listed =
+        client.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'", &[]).await.expect("the list works");
     assert!(listed.len() >= 4, "{listed:?}");
     assert_eq!(count(&client, "items").await, 5);
 }
@@ -78,7 +85,8 @@ async fn a_canceled_create_table_leaves_nothing() {
     let server = Running::start();
     let client = server.connect().await;
     client.simple_query("SET statement_timeout = '300ms'").await.expect("set");
-    let error = client.simple_query("CREATE TABLE big AS SELECT x FROM generate_series(1, 1000000000000) AS a (x)").await.expect_err("timed out");
+    let error =
+        client.simple_query("CREATE TABLE big AS SELECT x FROM generate_series(1, 1000000000000) AS a (x)").await.expect_err("timed out");
     assert_eq!(state(&error), "57014");
     client.simple_query("RESET statement_timeout").await.expect("reset");
     assert_eq!(state(&client.query("SELECT * FROM big", &[]).await.expect_err("not there")), "42P01");
@@ -88,7 +96,8 @@ async fn a_canceled_create_table_leaves_nothing() {
 #[test]
 fn two_servers_do_not_share_a_state_folder() {
     let server = Running::start();
-    let second = Command::new(env!("CARGO_BIN_EXE_stratagem")).args(["serve", "--port", "0", "--data"]).arg(&server.data).output().expect("it runs");
+    let second =
+        Command::new(env!("CARGO_BIN_EXE_stratagem")).args(["serve", "--port", "0", "--data"]).arg(&server.data).output().expect("it runs");
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && said.contains(".stratagem"), "{said}");
 }
