@@ -63,7 +63,8 @@ impl Desk {
         let mut found = Vec::new();
         let mut folders = vec![self.state.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
+            // A folder may be on its way out.
+            for entry in fs::read_dir(folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 let name = path.strip_prefix(self.state.path()).unwrap().display().to_string();
                 match path.is_dir() {
