@@ -128,3 +128,43 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("a function panicked: {}", text.unwrap_or("no message"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(timeout: Option<Duration>) -> Guard {
+        let ends = Ends { gone: CancellationToken::new(), kill: CancellationToken::new() };
+        Guard::start(&Arc::<Backends>::default().register(), &ends, timeout)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_statement_with_an_identifier() {
+        let error = guard(None).run::<()>(async { panic!("seventeen") }).await.expect_err("it panicked");
+        assert_eq!(error.state, SqlState::InternalError);
+        assert!(error.message.starts_with("internal error ") && error.message.contains("seventeen"), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn a_statement_ends_at_its_deadline_and_when_its_client_is_gone() {
+        let error = guard(Some(Duration::from_millis(1))).run::<()>(std::future::pending()).await.expect_err("too late");
+        assert_eq!(error.state, SqlState::QueryCanceled);
+        let ends = Ends { gone: CancellationToken::new(), kill: CancellationToken::new() };
+        let guard = Guard::start(&Arc::<Backends>::default().register(), &ends, None);
+        ends.gone.cancel();
+        let error = guard.run::<()>(std::future::pending()).await.expect_err("nobody waits");
+        assert_eq!(error.state, SqlState::ConnectionFailure);
+    }
+
+    #[tokio::test]
+    async fn only_the_right_secret_cancels() {
+        let backends = Arc::<Backends>::default();
+        let ticket = backends.register();
+        let ends = Ends { gone: CancellationToken::new(), kill: CancellationToken::new() };
+        let guard = Guard::start(&ticket, &ends, None);
+        backends.cancel(ticket.pid, ticket.secret.wrapping_add(1));
+        assert_eq!(guard.run(async { Ok(1) }).await.expect("still running"), 1);
+        backends.cancel(ticket.pid, ticket.secret);
+        assert_eq!(guard.run(async { Ok(1) }).await.expect_err("canceled").state, SqlState::QueryCanceled);
+    }
+}

@@ -447,3 +447,21 @@ impl stratagem_udfs::rewrite::Scope for PlanScope<'_> {
 pub(crate) fn no_rows(schema: SchemaRef) -> Result<SendableRecordBatchStream, SqlError> {
     Ok(Box::pin(MemoryStream::try_new(Vec::new(), schema, None)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_among_the_rows_is_an_error_of_its_statement() {
+        let (sender, batches) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let _sender = sender;
+            panic!("eighteen")
+        });
+        let mut rows = Rows { batches, task: tokio_util::task::AbortOnDropHandle::new(task) };
+        let error = rows.next().await.expect_err("it panicked");
+        assert_eq!(error.state, SqlState::InternalError);
+        assert!(error.message.contains("eighteen"), "{}", error.message);
+    }
+}

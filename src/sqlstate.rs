@@ -403,7 +403,7 @@ fn plan(message: &str) -> SqlError {
     } else {
         SyntaxError
     };
-    let mut error = SqlError::new(state, plain(message));
+    let mut error = SqlError::new(state, plain(message).replacen("Invalid function '", "there is no function '", 1));
     // "Invalid function 'x'.\nDid you mean 'y'?" and "No function matches ...\n\tCandidate functions:..." carry their own advice
     if let Some((head, advice)) = error.message.clone().split_once('\n') {
         error.message = head.trim_end_matches(['.', ' ']).to_owned();

@@ -74,10 +74,10 @@ pub(crate) fn stem(name: &str) -> Option<&str> {
     (extension.eq_ignore_ascii_case("parquet") && !stem.is_empty()).then_some(stem)
 }
 
-/// A file or folder: its name, or its name with the bytes that are not UTF-8 replaced, and its path.
+/// A name in a folder and its path; an error is a name that is not UTF-8, with its bytes replaced.
 pub(crate) type Child = (Result<String, String>, PathBuf);
 
-/// Names and paths in `folder`, sorted by name. A name that is not UTF-8 comes with its bytes replaced.
+/// What is in `folder`, sorted by name.
 pub(crate) fn children(root: &Path, folder: &Path) -> Result<Vec<Child>, Error> {
     let io = |error: &std::io::Error| Error::io(&label(root, folder), error);
     let mut found = Vec::new();
