@@ -105,11 +105,12 @@ fn decode(file: &DataFile, open: &OpenFile, index: PageIndexPolicy) -> Result<Pa
         .map_err(|error| Error::NotParquet { path: file.label().to_owned(), reason: explain(&error) })
 }
 
-/// The parquet crate's text without its own prefix.
+/// The parquet crate's text as the end of a sentence of ours.
 pub(crate) fn explain(error: &ParquetError) -> String {
     let text = error.to_string();
     let text = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
-    text.trim().trim_end_matches('.').to_owned()
+    let text = text.strip_prefix("Invalid Parquet file. ").unwrap_or(text);
+    text.trim().trim_end_matches('.').replace(". Size", ", size").replace("Corrupt footer", "its footer is missing or damaged")
 }
 
 /// Columns of the file, as its writer declared them, without key-value metadata.

@@ -193,3 +193,18 @@ impl From<Error> for DataFusionError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_device_is_told_from_other_failures_of_the_writer() {
+        let (root, path) = (Path::new("/state"), Path::new("/state/tables/t-1/2.parquet"));
+        let full = ParquetError::External(Box::new(io::Error::from_raw_os_error(28)));
+        let error = Error::parquet(root, path, &full);
+        assert!(matches!(&error, Error::DiskFull { path } if path == "tables/t-1/2.parquet"), "{error}");
+        let denied = Error::io(root, path, &io::Error::from_raw_os_error(13));
+        assert_eq!(denied.to_string(), "tables/t-1/2.parquet: permission denied");
+    }
+}
