@@ -109,8 +109,9 @@ async fn play(server: &Server, data: &std::path::Path) -> Result<(), Error> {
     writeln!(
         io::stdout(),
         "\nThe model is kept. To go on with psql, start the server and connect to it from a second terminal:\n\n    \
-         stratagem serve --data {}\n    psql -h 127.0.0.1 -p 5433\n\n\
+         {} serve --data {}\n    psql -h 127.0.0.1 -p 5433\n\n\
          The same steps are in sql/demo.sql: psql -h 127.0.0.1 -p 5433 -f sql/demo.sql",
+        std::env::current_exe()?.display(),
         data.display()
     )?;
     drop(client);
