@@ -160,14 +160,18 @@ impl Session {
         Ok(Prepared { command: Some(command), text, parameters, columns })
     }
 
-    /// Runs a command. Rows are made while the client takes them.
-    pub(crate) async fn run(&mut self, command: &Command, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
-        if let Transaction::Failed(_) = self.transaction
-            && !command.ends_transaction()
-        {
+    /// Refuses what a failed transaction does not accept: everything but its end.
+    pub(crate) fn admit(&self, command: Option<&Command>) -> Result<(), SqlError> {
+        if matches!(self.transaction, Transaction::Failed(_)) && !command.is_some_and(Command::ends_transaction) {
             let message = "current transaction is aborted, commands ignored until end of transaction block";
             return Err(SqlError::new(SqlState::InFailedTransaction, message));
         }
+        Ok(())
+    }
+
+    /// Runs a command. Rows are made while the client takes them.
+    pub(crate) async fn run(&mut self, command: &Command, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
+        self.admit(Some(command))?;
         if command.writes() && matches!(self.transaction, Transaction::Open(_)) {
             return Err(not_in_a_block(command.words()));
         }

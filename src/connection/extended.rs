@@ -75,11 +75,7 @@ impl Connection {
             return Err(SqlError::new(SqlState::SyntaxError, "cannot insert multiple commands into a prepared statement"));
         }
         let command = commands.pop();
-        let ends = command.as_ref().is_some_and(statement::Command::ends_transaction);
-        if matches!(self.session.transaction, Transaction::Failed(_)) && !ends {
-            let message = "current transaction is aborted, commands ignored until end of transaction block";
-            return Err(SqlError::new(SqlState::InFailedTransaction, message));
-        }
+        self.session.admit(command.as_ref())?;
         let told: Vec<_> = parse.type_oids.iter().map(|oid| wire_type(*oid)).collect();
         let prepared = guard.run(self.session.prepare(command, parse.query, &told)).await?;
         self.statements.insert(name, Arc::new(prepared));
