@@ -172,7 +172,8 @@ impl Dcnv2 {
         let weights = self.weight_inputs(&mut graph)?;
         let x0 = if parts.len() == 1 { parts[0] } else { graph.concat(&parts, 1)? };
         let logits = self.logits(&mut graph, x0, &weights, &masks)?;
-        let loss = graph.binary_cross_entropy(logits, labels)?;
+        let losses = graph.binary_cross_entropy(logits, labels)?;
+        let loss = graph.reduce_mean(losses, &[0, 1], false)?;
         of.extend(&weights);
         names.extend(self.shapes().into_iter().map(|(name, _)| name));
         let gradients = crate::autodiff::gradients(&mut graph, loss, &of)?;

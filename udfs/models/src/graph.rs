@@ -319,14 +319,11 @@ impl Graph {
         self.one(Op::ReduceMean { axes: axes.to_vec(), keep }, &[x])
     }
 
-    /// Mean binary cross-entropy of labels in [0, 1] against logits of the same shape, in the form that cannot overflow:
-    /// mean(softplus(z) - z y).
+    /// Binary cross-entropy of every label in [0, 1] against its logit, in the form that cannot overflow: softplus(z) - z y.
     pub fn binary_cross_entropy(&mut self, logits: Tensor, labels: Tensor) -> Result<Tensor> {
-        let axes: Vec<usize> = (0..self.shape(logits).rank()).collect();
         let softplus = self.softplus(logits)?;
         let product = self.mul(logits, labels)?;
-        let loss = self.sub(softplus, product)?;
-        self.reduce_mean(loss, &axes, false)
+        self.sub(softplus, product)
     }
 
     /// The finished graph as the bytes of an ONNX model. Operations that no output needs are left out.

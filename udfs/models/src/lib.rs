@@ -10,6 +10,7 @@ pub mod error;
 pub mod features;
 pub mod graph;
 mod metrics;
+pub mod net;
 pub mod onnx;
 pub mod optimizer;
 pub mod registry;

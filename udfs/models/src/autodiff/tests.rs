@@ -1,9 +1,6 @@
 use std::collections::BTreeSet;
 
-use serde_json::Value as Json;
-
 use super::*;
-use crate::dcnv2::Dcnv2;
 use crate::runtime::Runtime;
 use crate::testing::{Feed, run, runtime};
 
@@ -231,41 +228,4 @@ fn a_loss_that_does_not_depend_on_a_tensor_is_an_error() {
     assert!(error.to_string().contains("does not depend on tensor 1"), "{error}");
     let error = gradients(&mut graph, x, &[x]).unwrap_err();
     assert!(error.to_string().contains("[n, 2] instead of one number"), "{error}");
-}
-
-#[test]
-fn dcnv2_loss_and_gradients_equal_pytorch() {
-    let fixture: Json = serde_json::from_str(include_str!("../../tests/fixtures/dcnv2.json")).unwrap();
-    let size = |name: &str| fixture[name].as_u64().unwrap() as usize;
-    let floats = |value: &Json| -> Vec<f32> { value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect() };
-    let net = Dcnv2 {
-        hashed: size("hashed"),
-        dim: size("dim"),
-        dense: size("dense"),
-        cross_layers: size("cross_layers"),
-        hidden: floats(&fixture["hidden"]).iter().map(|w| *w as usize).collect(),
-    };
-    let rows = size("rows");
-    let shapes = net.shapes();
-    let index = floats(&fixture["index"]).iter().map(|i| *i as i64).collect();
-    let mut feeds = vec![
-        ("embeddings", Feed::Floats(vec![size("unique"), net.dim], floats(&fixture["tensors"]["embeddings"]))),
-        ("index", Feed::Indices(vec![rows, net.hashed], index)),
-        ("numbers", Feed::Floats(vec![rows, net.dense], floats(&fixture["numbers"]))),
-        ("labels", Feed::Floats(vec![rows, 1], floats(&fixture["labels"]))),
-    ];
-    for (name, shape) in &shapes {
-        feeds.push((name, Feed::Floats(shape.clone(), floats(&fixture["tensors"][name]))));
-    }
-    let outputs = run(&runtime(), &net.training_graph(false).unwrap(), &feeds);
-    let loss = fixture["loss"].as_f64().unwrap();
-    assert!((f64::from(outputs[0][0]) - loss).abs() < 1e-6 * loss, "{} instead of {loss}", outputs[0][0]);
-    let names = std::iter::once("embeddings").chain(shapes.iter().map(|(name, _)| name.as_str()));
-    for (name, gradient) in names.zip(&outputs[1..]) {
-        let expected = floats(&fixture["gradients"][name]);
-        assert_eq!(gradient.len(), expected.len(), "{name}");
-        for (ours, theirs) in gradient.iter().zip(expected) {
-            assert!((ours - theirs).abs() <= 1e-5 * (1.0 + theirs.abs()), "{name}: {ours} instead of {theirs}");
-        }
-    }
 }
