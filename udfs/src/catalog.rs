@@ -102,7 +102,7 @@ impl TableProvider for ModelsTable {
 fn batch(schema: &SchemaRef, versions: &[VersionInfo]) -> Result<RecordBatch> {
     let manifests = || versions.iter().map(VersionInfo::manifest);
     let text = |values: Vec<Option<String>>| Arc::new(StringArray::from(values));
-    let best = || manifests().map(|m| m.and_then(|m| m.best()));
+    let best = || manifests().map(|m| m.map(|m| &m.kept));
     let created = |version: &VersionInfo| {
         let time = chrono::DateTime::parse_from_rfc3339(version.created_at()?).ok()?;
         Some(time.timestamp_micros())
@@ -111,9 +111,7 @@ fn batch(schema: &SchemaRef, versions: &[VersionInfo]) -> Result<RecordBatch> {
         State::Ready(_) => None,
         State::Damaged(reason) => Some(reason.clone()),
     };
-    let features = |m: &stratagem_models::registry::Manifest| {
-        m.features.iter().map(|f| format!("{} {}", f.name, f.sql_type)).collect::<Vec<_>>().join(", ")
-    };
+    let features = |m: &stratagem_models::registry::Manifest| crate::features::listed_columns(&m.features);
     Ok(RecordBatch::try_new(
         Arc::clone(schema),
         vec![
@@ -129,8 +127,8 @@ fn batch(schema: &SchemaRef, versions: &[VersionInfo]) -> Result<RecordBatch> {
             Arc::new(manifests().map(|m| m.and_then(|m| i64::try_from(m.positives).ok())).collect::<Int64Array>()),
             Arc::new(manifests().map(|m| m.and_then(|m| i32::try_from(m.epochs.len()).ok())).collect::<Int32Array>()),
             Arc::new(best().map(|b| b.map(|b| b.train_loss)).collect::<Float64Array>()),
-            Arc::new(best().map(|b| b.and_then(|b| b.validation_loss)).collect::<Float64Array>()),
-            Arc::new(best().map(|b| b.and_then(|b| b.validation_auc)).collect::<Float64Array>()),
+            Arc::new(manifests().map(|m| m.and_then(|m| m.evaluation.as_ref()).map(|e| e.logloss)).collect::<Float64Array>()),
+            Arc::new(manifests().map(|m| m.and_then(|m| m.evaluation.as_ref()).and_then(|e| e.auc)).collect::<Float64Array>()),
             text(manifests().map(|m| m.map(|m| m.source.query.clone())).collect()),
             text(versions.iter().map(damage).collect()),
         ],

@@ -3,36 +3,26 @@
 use std::fmt::Write as _;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, PrimitiveArray, StringArrayType, downcast_dictionary_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, ListArray, PrimitiveArray, StringArrayType, downcast_dictionary_array,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Field, FieldRef, Float32Type, Int32Type, Int64Type, Time64NanosecondType, TimeUnit, TimestampSecondType,
     UInt64Type,
 };
-use stratagem_models::features::{Batch, Column, Feature};
+use stratagem_models::features::{Bag, Batch, Column, Feature, Part, Treatment, Values};
 use twox_hash::XxHash64;
 
 use crate::declaration::sql_type;
 use crate::error::{Error, Result};
 use crate::spelling;
 
+mod tokens;
+mod treatment;
 mod values;
 
-pub(crate) use values::labels;
-
-/// How a column, or a part of it, becomes a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    /// A category.
-    Hashed,
-    /// A number.
-    Number,
-    /// The hour of a timestamp, 0 to 23, a category.
-    Hour,
-    /// The weekday of a timestamp, Monday is 0, a category.
-    Weekday,
-}
+pub(crate) use treatment::Treatments;
+pub(crate) use values::{labels, split};
 
 /// The families of types whose values can stand for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +35,10 @@ enum Family {
     Date,
     Time,
     Timestamp,
+    /// A list of integers or texts.
+    Items,
+    /// A list of other numbers.
+    Vector,
 }
 
 impl Family {
@@ -57,6 +51,11 @@ impl Family {
             DataType::Time32(_) | DataType::Time64(_) => Self::Time,
             DataType::Timestamp(..) => Self::Timestamp,
             DataType::Dictionary(_, values) => return Self::of(values),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => match Self::of(item.data_type())? {
+                Self::Integer | Self::Text => Self::Items,
+                Self::Number => Self::Vector,
+                _ => return None,
+            },
             integer if integer.is_integer() => Self::Integer,
             number if number.is_numeric() => Self::Number,
             _ => return None,
@@ -65,6 +64,13 @@ impl Family {
 
     /// The family of a type written by [`sql_type`].
     fn of_sql(name: &str) -> Option<Self> {
+        if let Some(item) = name.strip_suffix("[]") {
+            return match Self::of_sql(item)? {
+                Self::Integer | Self::Text => Some(Self::Items),
+                Self::Number => Some(Self::Vector),
+                _ => None,
+            };
+        }
         Some(match name {
             "NULL" => Self::Null,
             "boolean" => Self::Boolean,
@@ -80,37 +86,74 @@ impl Family {
 
     /// Whether values of this family can be read where `expected` was trained.
     fn fits(self, expected: Self) -> bool {
-        self == expected || self == Self::Null || (self == Self::Integer && expected == Self::Number)
+        let widens = matches!((self, expected), (Self::Integer, Self::Number) | (Self::Items, Self::Vector));
+        self == expected || self == Self::Null || widens
+    }
+
+    /// What the values of such a column give, unless the user wants otherwise.
+    fn parts(self) -> &'static [(Part, Values)] {
+        match self {
+            Self::Null => &[],
+            Self::Boolean => &[(Part::Whole, Values::Id)],
+            Self::Integer => &[(Part::Whole, Values::Id), (Part::Whole, Values::Number)],
+            Self::Number => &[(Part::Whole, Values::Number)],
+            Self::Text => &[(Part::Whole, Values::Id), (Part::Whole, Values::Tokens)],
+            Self::Date => &[(Part::Weekday, Values::Id), (Part::Month, Values::Id), (Part::Age, Values::Number)],
+            Self::Time => &[(Part::Hour, Values::Id)],
+            Self::Timestamp => &[(Part::Hour, Values::Id), (Part::Weekday, Values::Id), (Part::Age, Values::Number)],
+            Self::Items => &[(Part::Whole, Values::Items)],
+            Self::Vector => &[(Part::Whole, Values::Vector)],
+        }
+    }
+
+    /// Whether the user may want this of such a column.
+    fn allows(self, treatment: Treatment) -> bool {
+        match treatment {
+            Treatment::Category | Treatment::Hash(_) => matches!(self, Self::Boolean | Self::Integer | Self::Text | Self::Items),
+            Treatment::Standard | Treatment::Log | Treatment::Quantile(_) | Treatment::Piecewise => {
+                matches!(self, Self::Integer | Self::Number)
+            }
+            Treatment::Ngrams => self == Self::Text,
+        }
     }
 }
 
-/// One feature: where it comes from and how.
-#[derive(Debug, Clone)]
+/// One raw column: where it comes from and what it holds.
+#[derive(Debug, Clone, Copy)]
 struct Source {
     column: usize,
-    encoding: Encoding,
-    /// Seed of the hash, from the feature's name, so that equal values of two features differ.
-    salt: u64,
+    part: Part,
+    values: Values,
 }
 
 /// Turns columns into the rows of a model.
 #[derive(Debug, Clone)]
 pub(crate) struct Encoder {
     sources: Vec<Source>,
-    hashed: usize,
-    numeric: usize,
+    ids: usize,
+    numbers: usize,
+    bags: usize,
 }
 
 impl Encoder {
-    /// The features of a training query: every column but the label, by its type.
-    pub(crate) fn for_training(fields: &[FieldRef], label: usize) -> Result<(Self, Vec<Column>)> {
+    /// The raw columns of a training query: of every column but those in `without`, by its type and the user's wishes.
+    pub(crate) fn for_training(fields: &[FieldRef], without: &[usize], wishes: &Treatments) -> Result<(Self, Vec<Column>)> {
+        wishes.check(fields)?;
         let mut sources = Vec::new();
         let mut columns = Vec::new();
-        for (column, field) in fields.iter().enumerate().filter(|(column, _)| *column != label) {
-            for (suffix, encoding) in encodings(field)? {
-                let name = format!("{}{suffix}", field.name());
-                sources.push(source(column, encoding, &name));
-                columns.push(Column { name, sql_type: sql_type(field.data_type()), numeric: encoding == Encoding::Number });
+        for (column, field) in fields.iter().enumerate().filter(|(column, _)| !without.contains(column)) {
+            if wishes.skips(field.name()) {
+                continue;
+            }
+            let Some(family) = Family::of(field.data_type()).filter(|family| *family != Family::Null) else { return Err(unusable(field)) };
+            let treatment = wishes.of(field.name());
+            if let Some(treatment) = treatment.filter(|treatment| !family.allows(*treatment)) {
+                return Err(wishes.misplaced(field.name(), treatment, &sql_type(field.data_type())));
+            }
+            for &(part, values) in family.parts().iter().filter(|(_, values)| treatment.is_none_or(|t| treatment::reads(t, *values))) {
+                sources.push(Source { column, part, values });
+                let (name, sql_type) = (field.name().clone(), sql_type(field.data_type()));
+                columns.push(Column { column: name, part, sql_type, values, treatment });
             }
         }
         if sources.is_empty() {
@@ -133,90 +176,69 @@ impl Encoder {
             });
         }
         let mut sources = Vec::with_capacity(features.len());
-        for feature in features {
-            let (name, encoding) = origin(feature);
+        for feature in features.iter().filter(|feature| feature.is_used()) {
+            let name = feature.column.as_str();
             let found = match by_position {
                 true => expected.iter().position(|(other, _)| *other == name),
                 false => fields.iter().position(|field| field.name() == name),
             };
             let Some(column) = found else { return Err(missing(model, name, &expected, fields)) };
             check(model, feature, name, &fields[column])?;
-            sources.push(source(column, encoding, &feature.name));
+            sources.push(Source { column, part: feature.part, values: feature.values });
         }
         Ok(Self::new(sources))
     }
 
     fn new(sources: Vec<Source>) -> Self {
-        let numeric = sources.iter().filter(|source| source.encoding == Encoding::Number).count();
-        Self { hashed: sources.len() - numeric, numeric, sources }
+        let count = |wanted: fn(Values) -> bool| sources.iter().filter(|source| wanted(source.values)).count();
+        let (ids, numbers) = (count(|values| values == Values::Id), count(|values| values == Values::Number));
+        Self { ids, numbers, bags: count(Values::is_bag), sources }
     }
 
-    /// Appends `rows` rows of `columns` to a batch.
-    pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize, batch: &mut Batch) -> datafusion::common::Result<()> {
-        let (ids, numbers) = (batch.rows * self.hashed, batch.rows * self.numeric);
-        batch.rows += rows;
-        batch.ids.resize(batch.rows * self.hashed, 0);
-        batch.numbers.resize(batch.rows * self.numeric, f32::NAN);
-        let (mut hashed, mut numeric) = (0, 0);
-        for source in &self.sources {
-            let column = &columns[source.column];
-            if source.encoding == Encoding::Number {
-                values::numbers(column, batch.numbers[numbers..].iter_mut().skip(numeric).step_by(self.numeric))?;
-                numeric += 1;
-            } else {
-                let out = batch.ids[ids..].iter_mut().skip(hashed).step_by(self.hashed);
-                values::ids(column, source.encoding, source.salt, out)?;
-                hashed += 1;
+    /// `rows` rows of `columns` as a batch.
+    pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize) -> datafusion::common::Result<Batch> {
+        let mut batch = Batch {
+            rows,
+            ids: vec![0; rows * self.ids],
+            numbers: vec![f32::NAN; rows * self.numbers],
+            bags: Vec::with_capacity(self.bags),
+        };
+        let (mut id, mut number) = (0, 0);
+        for &Source { column, part, values } in &self.sources {
+            let column = &columns[column];
+            match values {
+                Values::Id => {
+                    values::ids(column, part, batch.ids.iter_mut().skip(id).step_by(self.ids))?;
+                    id += 1;
+                }
+                Values::Number => {
+                    values::numbers(column, part, batch.numbers.iter_mut().skip(number).step_by(self.numbers))?;
+                    number += 1;
+                }
+                Values::Items => batch.bags.push(values::items(column, rows)?),
+                Values::Vector => batch.bags.push(values::vector(column, rows)?),
+                Values::Tokens => batch.bags.push(tokens::bag(column, rows)?),
             }
         }
-        Ok(())
-    }
-
-    /// Bytes of one encoded row with its label.
-    pub(crate) fn row_bytes(&self) -> usize {
-        self.hashed * size_of::<u64>() + (self.numeric + 1) * size_of::<f32>()
+        Ok(batch)
     }
 }
 
-fn source(column: usize, encoding: Encoding, feature: &str) -> Source {
-    Source { column, encoding, salt: XxHash64::oneshot(0, feature.as_bytes()) }
-}
-
-/// What a column becomes: the suffix of the feature's name and the encoding.
-fn encodings(field: &Field) -> Result<Vec<(&'static str, Encoding)>> {
-    match Family::of(field.data_type()) {
-        Some(Family::Timestamp) => Ok(vec![(".hour", Encoding::Hour), (".weekday", Encoding::Weekday)]),
-        Some(Family::Number) => Ok(vec![("", Encoding::Number)]),
-        Some(Family::Null) | None => Err(Error::WrongType {
-            object: format!("feature column \"{}\"", field.name()),
-            actual: sql_type(field.data_type()),
-            detail: Some("features are numbers, text, booleans, dates, times and timestamps".to_owned()),
-            hint: Some(format!("leave \"{}\" out of the query, or turn it into one of these types", field.name())),
-        }),
-        Some(_) => Ok(vec![("", Encoding::Hashed)]),
+fn unusable(field: &Field) -> Error {
+    Error::WrongType {
+        object: format!("feature column \"{}\"", field.name()),
+        actual: sql_type(field.data_type()),
+        detail: Some("features are numbers, text, booleans, dates, times, timestamps, and lists of numbers or text".to_owned()),
+        hint: Some(format!("leave \"{}\" out of the query, or turn it into one of these types", field.name())),
     }
-}
-
-/// The column a feature of a model was made from, and how.
-fn origin(feature: &Feature) -> (&str, Encoding) {
-    if Family::of_sql(&feature.sql_type) == Some(Family::Timestamp) {
-        if let Some(name) = feature.name.strip_suffix(".hour") {
-            return (name, Encoding::Hour);
-        }
-        if let Some(name) = feature.name.strip_suffix(".weekday") {
-            return (name, Encoding::Weekday);
-        }
-    }
-    (&feature.name, if feature.is_numeric() { Encoding::Number } else { Encoding::Hashed })
 }
 
 /// The columns a model reads with their types, in the order of its training query.
 fn expected(features: &[Feature]) -> Vec<(&str, &str)> {
     let mut columns: Vec<(&str, &str)> = Vec::new();
-    for feature in features {
-        let (name, _) = origin(feature);
-        if columns.last().is_none_or(|(last, _)| *last != name) {
-            columns.push((name, &feature.sql_type));
+    for feature in features.iter().filter(|feature| feature.is_used()) {
+        if !columns.iter().any(|(name, _)| *name == feature.column) {
+            columns.push((&feature.column, &feature.sql_type));
         }
     }
     columns
@@ -225,6 +247,11 @@ fn expected(features: &[Feature]) -> Vec<(&str, &str)> {
 /// The names of the columns a model reads.
 pub(crate) fn columns(features: &[Feature]) -> Vec<&str> {
     expected(features).into_iter().map(|(name, _)| name).collect()
+}
+
+/// The columns a model reads with their types, as a list.
+pub(crate) fn listed_columns(features: &[Feature]) -> String {
+    listed(&expected(features))
 }
 
 fn listed(expected: &[(&str, &str)]) -> String {

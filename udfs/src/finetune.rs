@@ -5,13 +5,13 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, Result};
 use datafusion::physical_plan::ExecutionPlan;
-use stratagem_models::click::TrainOptions;
+use stratagem_models::click::{Split, TrainOptions};
 use stratagem_models::registry::ModelName;
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type, sql_type};
 use crate::error::Error;
-use crate::features::Encoder;
-use crate::models::Models;
+use crate::features::{Encoder, Treatments};
+use crate::models::{Models, Pinned, Start};
 use crate::relation::{Constants, Relation};
 use crate::spelling;
 
@@ -26,54 +26,108 @@ pub static DECLARATION: Function = Function {
     kind: Kind::Table,
     parameters: &[
         Parameter::value("model", Type::Text, "The name to save under: a lower-case letter, then letters, digits and underscores."),
-        Parameter::query("query", "The training rows. Every column but the label is a feature."),
+        Parameter::query("query", "The training rows. Every column but the labels is a feature."),
         Parameter::value("label", Type::Text, "The column of the query with the outcome: boolean, or 0 and 1."),
-        Parameter::value("model_type", Type::Text, "The architecture: `dcnv2`, a deep and cross network (Wang et al. 2021).").or("'dcnv2'"),
-        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most.").or("10"),
+        Parameter::value(
+            "model_type",
+            Type::Text,
+            "The architecture: `logistic`; `fm` (Rendle 2010); `deepfm` (Guo et al. 2017); `dcnv2` (Wang et al. 2021); `finalmlp` (Mao et \
+             al. 2023); `din`, which attends to a list of ids (Zhou et al. 2018); `esmm` (Ma X. et al. 2018) and `mmoe` (Ma J. et al. 2018), \
+             which learn clicks and conversions. NULL is `esmm` with a `conversion`, `dcnv2` without.",
+        )
+        .or("NULL"),
+        Parameter::value("conversion", Type::Text, "A second outcome, which needs the first: the conversion after a click. Then `predict_cvr` gives its probability.")
+            .or("NULL"),
+        Parameter::value(
+            "features",
+            Type::Text,
+            "What columns are to be, where their values suggest another thing: `'price: log, zip: category, note: skip'`. Treatments: `skip`, \
+             `category`, `hash(n)`, `standard`, `log`, `quantile(n)`, `piecewise`, `ngrams`.",
+        )
+        .or("NULL"),
+        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights.").or("NULL"),
+        Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
+            .or("NULL"),
+        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most.").or("15"),
         Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows.").or("NULL"),
-        Parameter::value("learning_rate", Type::Double, "The learning rate of the dense part of the net.").or("0.001"),
-        Parameter::value("seed", Type::BigInt, "Seed of the split, the order of the rows and the first weights.").or("0"),
+        Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding.").or("16"),
+        Parameter::value("cross_layers", Type::Integer, "Cross layers of `dcnv2`.").or("2"),
+        Parameter::value("hidden", Type::Text, "Widths of the hidden layers.").or("'128, 64'"),
+        Parameter::value("experts", Type::Integer, "Experts of `mmoe`.").or("4"),
+        Parameter::value("learning_rate", Type::Double, "The learning rate of the dense part of the net (AdamW).").or("0.002"),
+        Parameter::value("table_learning_rate", Type::Double, "The learning rate of the embeddings (row-wise Adagrad).").or("0.1"),
+        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`.")
+            .or("'constant'"),
+        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0.").or("0"),
+        Parameter::value("weight_decay", Type::Double, "Decoupled weight decay of the dense part.").or("0.01"),
+        Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
+        Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step.").or("0"),
+        Parameter::value("value_dropout", Type::Double, "A value seen c times counts as unseen in a share v / (v + c) of its uses.").or("10"),
+        Parameter::value("label_smoothing", Type::Double, "Labels are moved this share of the way to one half.").or("0"),
+        Parameter::value("adversarial", Type::Double, "Length by which embeddings are moved against the loss in a second pass; 0 leaves it out.")
+            .or("0"),
+        Parameter::value("positive_weight", Type::Double, "Weight of rows with label 1; NULL balances the classes. Probabilities are corrected back.")
+            .or("1"),
+        Parameter::value("negative_sampling", Type::Double, "Share of the rows with label 0 that an epoch uses. Probabilities are corrected back.")
+            .or("1"),
+        Parameter::value("calibration", Type::Text, "Correction of the probabilities on the held-out rows: `none`, `temperature` or `isotonic`.")
+            .or("'none'"),
+        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged.").or("3"),
+        Parameter::value("trials", Type::Integer, "Settings to try: the given one, then random ones near it. The best one is kept.").or("1"),
+        Parameter::value("split", Type::Text, "Which rows are held out: `random`, `time` (the last ones by `split_col`) or `column` (where `split_col` is true).")
+            .or("'random'"),
+        Parameter::value("split_col", Type::Text, "The column of the split.").or("NULL"),
         Parameter::value("validation", Type::Double, "The share of rows held out to validate on; 0 trains on all.").or("0.1"),
-        Parameter::value("early_stop", Type::Boolean, "Stop when the validation loss no longer falls.").or("true"),
+        Parameter::value("early_stop", Type::Boolean, "Stop when the metric of the held-out rows no longer gets better.").or("true"),
+        Parameter::value("metric", Type::Text, "What tells the best epoch: `logloss` or `auc`.").or("'logloss'"),
+        Parameter::value("patience", Type::Integer, "Epochs without a better one before it stops.").or("3"),
+        Parameter::value("seed", Type::BigInt, "Seed of the split, the order of the rows and the first weights.").or("0"),
     ],
     returns: Returns::Rows(&[
         Column::new("model", Type::Text, "The model's name."),
         Column::new("version", Type::Integer, "The saved version; only in the last row, NULL while the training runs.").nullable(),
-        Column::new("epoch", Type::Integer, "The epoch, from 1; in the last row the epoch whose weights were kept."),
+        Column::new("trial", Type::Integer, "The setting that is tried, from 1."),
+        Column::new("member", Type::Integer, "The net of the ensemble, from 1; in the last row their number."),
+        Column::new("epoch", Type::Integer, "The epoch, from 1; in the last row the epoch whose weights were kept, of the first net."),
         Column::new("epochs", Type::Integer, "The epochs there will be at most."),
         Column::new("rows", Type::BigInt, "The rows trained on in an epoch."),
-        Column::new("train_loss", Type::Double, "Mean log loss of the epoch's steps."),
-        Column::new("validation_loss", Type::Double, "Log loss of the held-out rows after the epoch.").nullable(),
-        Column::new("validation_auc", Type::Double, "Area under the ROC curve of the held-out rows after the epoch.").nullable(),
+        Column::new("train_loss", Type::Double, "Mean loss of the epoch's steps."),
+        Column::new("validation_loss", Type::Double, "Log loss of the held-out rows after the epoch; in the last row of the whole model.").nullable(),
+        Column::new("validation_auc", Type::Double, "Area under the ROC curve of these rows; in the last row of the whole model.").nullable(),
         Column::new("seconds", Type::Double, "Seconds since the training began."),
         Column::new("eta_seconds", Type::Double, "Seconds until the end if no epoch is left out; 0 in the last row."),
     ]),
     summary: "Trains a click model on the rows of a query and saves it as a new version",
     docs: "Runs the query, trains, and returns a row after every epoch, at once. When the training is over the model is saved as the next \
-           version of its name, and then the last row says so: its `version` is set, and its figures are those of the epoch whose weights \
-           were kept (the one with the lowest validation loss). From then on `predict_ctr` with the bare name uses it.\n\n\
-           The types of the query's columns decide what becomes of them: integers, text, booleans, dates and times are categories (hashed \
-           into an embedding), floating-point and decimal columns are numbers, a timestamp becomes its hour and its weekday (of UTC if it \
-           has a time zone). NULL is a value of its own for a category, and is replaced by the mean and flagged for a number. Rows with a \
-           NULL label are refused: filter them in the query.\n\n\
+           version of its name, and then the last row says so: its `version` is set. From then on `predict_ctr` with the bare name uses it. \
+           Only `model`, `query` and `label` are needed; the other arguments have defaults that suit most tables.\n\n\
+           The types and values of the query's columns decide what becomes of them, as `ml.feature_info` shows afterwards. Integers, text \
+           and booleans have an embedding for every value that was seen five times (one more stands for rarer and unseen values, one for \
+           NULL; with very many values they are hashed). Integers are numbers too: numbers are standardised, and an embedding follows \
+           them piecewise linearly over 48 bins. A timestamp becomes its hour, weekday and age (of UTC if it has a time zone), a date its \
+           weekday, month and age. The items of a list of integers or texts are pooled, or attended to by `din`; a list of other numbers is a \
+           vector. A text of three or more words is the bag of its words and word pairs, in any language. Columns that tell nothing (one \
+           value only, always NULL, nearly every value different) are left out. A column that tells the label by itself gets a WARNING. Rows \
+           with a NULL label are refused: filter them in the query.\n\n\
            The same rows and the same seed give the same model, in whatever order the rows arrive. A statement that is canceled, times out \
            or loses its client stops the training within a step, and nothing is saved. For the same reason `LIMIT` directly on `finetune` \
-           is refused. The rows are held in memory, about 8 bytes per category and 4 per number.",
+           is refused. Rows that do not fit into the memory of the server are trained on from temporary files.",
     example: "SELECT epoch, train_loss, validation_auc, version\n\
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
     errors: &[
-        Failure { sqlstate: "42703", when: "the query has no column of the label's name" },
+        Failure { sqlstate: "42703", when: "the query has no column of the label's name, or of one in `features`, `split_col` or `conversion`" },
         Failure {
             sqlstate: "42804",
-            when: "a column has a type that cannot be a feature (a list, a row, bytes), or the label is not boolean or numeric",
+            when: "a column has a type that cannot be a feature (a row, bytes), or the label is not boolean or numeric",
         },
-        Failure { sqlstate: "22004", when: "the label is NULL in some rows" },
+        Failure { sqlstate: "42704", when: "the model to go on from does not exist" },
+        Failure { sqlstate: "22004", when: "a label is NULL in some rows" },
         Failure {
             sqlstate: "22023",
             when: "a label is not 0 or 1, all labels are the same, there are no rows, or an option is out of range",
         },
         Failure { sqlstate: "0A000", when: "a LIMIT would end the training before the model is saved" },
-        Failure { sqlstate: "53200", when: "the rows do not fit into the memory of the server" },
+        Failure { sqlstate: "53200", when: "the rows fit neither into the memory of the server nor into its temporary files" },
     ],
 };
 
@@ -87,7 +141,7 @@ impl Relation for Finetune {
     }
 
     fn check(&self, arguments: &Constants, input: &DFSchema) -> Result<(), Error> {
-        Training::new(arguments, input.as_arrow(), "").map(drop)
+        Training::new(&self.0, arguments, input.as_arrow(), "").map(drop)
     }
 
     fn plan(
@@ -96,7 +150,7 @@ impl Relation for Finetune {
         query: &str,
         input: Arc<dyn ExecutionPlan>,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let training = Training::new(arguments, &input.schema(), query)?;
+        let training = Training::new(&self.0, arguments, &input.schema(), query)?;
         Ok(Arc::new(FinetuneExec::new(Arc::clone(&self.0), Arc::new(training), input)))
     }
 }
@@ -105,9 +159,12 @@ impl Relation for Finetune {
 #[derive(Debug)]
 struct Training {
     name: ModelName,
-    /// The label's column in the query.
-    label: usize,
-    label_name: String,
+    /// The labels' columns in the query, with their names: the click, and the conversion if there is one.
+    labels: Vec<(usize, String)>,
+    /// The column of a split by time or by column.
+    split: Option<usize>,
+    /// The version to go on from.
+    base: Option<(Pinned, Arc<Start>)>,
     encoder: Encoder,
     columns: Vec<stratagem_models::features::Column>,
     options: TrainOptions,
@@ -115,27 +172,46 @@ struct Training {
 }
 
 impl Training {
-    fn new(arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
+    fn new(models: &Models, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let name = ModelName::parse(arguments.text("model")?)?;
-        let label = label(arguments.text("label")?, schema)?;
-        let (encoder, columns) = Encoder::for_training(schema.fields(), label)?;
-        let options = options(arguments)?;
-        let label_name = schema.field(label).name().clone();
-        Ok(Self { name, label, label_name, encoder, columns, options, query: query.to_owned() })
+        let mut labels = vec![label(arguments.text("label")?, "label", schema)?];
+        if let Some(conversion) = arguments.optional_text("conversion") {
+            labels.push(label(conversion, "conversion", schema)?);
+        }
+        let options = options(arguments, labels.len())?;
+        let split = split(arguments, &options, schema)?;
+        let wishes = arguments.optional_text("features").map(Treatments::parse).transpose()?.unwrap_or_default();
+        let base = arguments.optional_text("base").map(|base| models.start(base)).transpose()?;
+        let (encoder, columns) = match &base {
+            Some((pinned, start)) => {
+                let encoder = Encoder::for_model(&pinned.to_string(), start.features(), schema.fields())?;
+                (encoder, start.columns())
+            }
+            None => {
+                let mut without: Vec<usize> = labels.iter().map(|(position, _)| *position).collect();
+                // What marks the held-out rows is not known of other rows.
+                without.extend(split.filter(|_| options.split == Split::Column));
+                Encoder::for_training(schema.fields(), &without, &wishes)?
+            }
+        };
+        Ok(Self { name, labels, split, base, encoder, columns, options, query: query.to_owned() })
     }
 }
 
-/// The position of the label's column.
-fn label(name: &str, schema: &Schema) -> Result<usize, Error> {
+/// A column of the query, by the name that an argument gives.
+fn column(name: &str, argument: &str, schema: &Schema) -> Result<usize, Error> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let Some(position) = names.iter().position(|other| *other == name) else {
-        return Err(Error::NoSuchColumn {
-            what: "finetune".to_owned(),
-            column: name.to_owned(),
-            detail: format!("the query has: {}", names.join(", ")),
-            hint: spelling::closest(names, name).map(|close| format!("did you mean label => '{close}'?")),
-        });
-    };
+    names.iter().position(|other| *other == name).ok_or_else(|| Error::NoSuchColumn {
+        what: "finetune".to_owned(),
+        column: name.to_owned(),
+        detail: format!("the query has: {}", names.join(", ")),
+        hint: spelling::closest(names, name).map(|close| format!("did you mean {argument} => '{close}'?")),
+    })
+}
+
+/// The position and name of a label's column.
+fn label(name: &str, argument: &str, schema: &Schema) -> Result<(usize, String), Error> {
+    let position = column(name, argument, schema)?;
     let data_type = schema.field(position).data_type();
     if !Type::Label.accepts(data_type) || data_type.is_null() {
         return Err(Error::WrongType {
@@ -145,22 +221,111 @@ fn label(name: &str, schema: &Schema) -> Result<usize, Error> {
             hint: Some(format!("write a condition in the query, such as {name} = 'yes' AS {name}")),
         });
     }
-    Ok(position)
+    Ok((position, name.to_owned()))
 }
 
-fn options(arguments: &Constants) -> Result<TrainOptions, Error> {
-    let missing = |name: &str| Error::value(format!("argument {name} of finetune"), "is NULL");
-    let options = TrainOptions {
-        model_type: arguments.text("model_type")?.parse()?,
-        epochs: arguments.count("epochs")?.ok_or_else(|| missing("epochs"))?,
-        batch_size: arguments.count("batch_size")?,
-        learning_rate: arguments.double("learning_rate")? as f32,
-        // Any bigint is a seed.
-        seed: arguments.whole("seed").ok_or_else(|| missing("seed"))?.cast_unsigned(),
-        validation: arguments.double("validation")? as f32,
-        early_stop: arguments.boolean("early_stop")?,
-        ..TrainOptions::default()
+/// The position of the split's column.
+fn split(arguments: &Constants, options: &TrainOptions, schema: &Schema) -> Result<Option<usize>, Error> {
+    let name = match (options.split, arguments.optional_text("split_col")) {
+        (Split::Random, None) => return Ok(None),
+        (Split::Random, Some(_)) => {
+            let hint = Some("write split => 'time' or split => 'column' with it".to_owned());
+            return Err(Error::InvalidValue {
+                object: "argument split_col of finetune".to_owned(),
+                reason: "needs another split".to_owned(),
+                hint,
+            });
+        }
+        (split, None) => {
+            let hint = Some("name the column: split_col => ...".to_owned());
+            let reason = format!("is '{split}', which needs a split_col");
+            return Err(Error::InvalidValue { object: "argument split of finetune".to_owned(), reason, hint });
+        }
+        (_, Some(name)) => name,
     };
+    let position = column(name, "split_col", schema)?;
+    let data_type = schema.field(position).data_type();
+    let (fits, wanted) = match options.split {
+        Split::Column => (Type::Label.accepts(data_type), "boolean, or a number that is 0 or 1"),
+        _ => (data_type.is_numeric() || data_type.is_temporal(), "a timestamp, a date or a number"),
+    };
+    if fits && !data_type.is_null() {
+        return Ok(Some(position));
+    }
+    Err(Error::WrongType {
+        object: format!("split column \"{name}\""),
+        actual: sql_type(data_type),
+        detail: Some(format!("split => '{}' goes by {wanted}", options.split)),
+        hint: None,
+    })
+}
+
+fn options(arguments: &Constants, labels: usize) -> Result<TrainOptions, Error> {
+    let needed = |name: &str| Error::value(format!("argument {name} of finetune"), "is NULL");
+    let count = |name: &str| arguments.count(name)?.ok_or_else(|| needed(name));
+    let size = |name: &str| arguments.count::<usize>(name)?.ok_or_else(|| needed(name));
+    let share = |name: &str| arguments.double(name).map(|value| value as f32);
+    let default = if labels > 1 { "esmm" } else { "dcnv2" };
+    let options = TrainOptions {
+        model_type: arguments.optional_text("model_type").unwrap_or(default).parse()?,
+        epochs: count("epochs")?,
+        batch_size: arguments.count("batch_size")?,
+        embedding_dim: size("embedding_dim")?,
+        cross_layers: size("cross_layers")?,
+        hidden: widths(arguments.text("hidden")?)?,
+        experts: size("experts")?,
+        learning_rate: share("learning_rate")?,
+        table_learning_rate: share("table_learning_rate")?,
+        schedule: arguments.text("schedule")?.parse()?,
+        warmup: share("warmup")?,
+        weight_decay: share("weight_decay")?,
+        l2: share("l2")?,
+        dropout: share("dropout")?,
+        value_dropout: share("value_dropout")?,
+        label_smoothing: share("label_smoothing")?,
+        adversarial: share("adversarial")?,
+        positive_weight: arguments.optional_double("positive_weight").map(|value| value as f32),
+        negative_sampling: share("negative_sampling")?,
+        calibration: arguments.text("calibration")?.parse()?,
+        ensembles: count("ensembles")?,
+        trials: count("trials")?,
+        split: arguments.text("split")?.parse()?,
+        validation: share("validation")?,
+        early_stop: arguments.boolean("early_stop")?,
+        metric: arguments.text("metric")?.parse()?,
+        patience: count("patience")?,
+        history: arguments.optional_text("history").map(pair).transpose()?,
+        // Any bigint is a seed.
+        seed: arguments.whole("seed").ok_or_else(|| needed("seed"))?.cast_unsigned(),
+        threads: 0,
+    };
+    if options.model_type.tasks() != labels {
+        let (reason, hint) = match labels {
+            1 => (format!("is '{}', which learns clicks and conversions", options.model_type), "name the column: conversion => ..."),
+            _ => (format!("is '{}', which learns one label", options.model_type), "esmm and mmoe learn a conversion too"),
+        };
+        return Err(Error::InvalidValue { object: "argument model_type of finetune".to_owned(), reason, hint: Some(hint.to_owned()) });
+    }
     options.check()?;
     Ok(options)
+}
+
+/// `'128, 64'`; empty for none.
+fn widths(text: &str) -> Result<Vec<usize>, Error> {
+    let widths = text.split(',').map(str::trim).filter(|width| !width.is_empty()).map(str::parse);
+    widths.collect::<Result<_, _>>().map_err(|_| Error::InvalidValue {
+        object: "argument hidden of finetune".to_owned(),
+        reason: format!("is '{text}'"),
+        hint: Some("write the widths of the layers: hidden => '128, 64'".to_owned()),
+    })
+}
+
+/// `'seen_items: item_id'`
+fn pair(text: &str) -> Result<(String, String), Error> {
+    let pair = text.split_once(':').map(|(list, target)| (list.trim().to_owned(), target.trim().to_owned()));
+    pair.ok_or_else(|| Error::InvalidValue {
+        object: "argument history of finetune".to_owned(),
+        reason: format!("is '{text}'"),
+        hint: Some("write the list and what it is attended with: history => 'seen_items: item_id'".to_owned()),
+    })
 }

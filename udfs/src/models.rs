@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stratagem_models::click::ClickModel;
+pub use stratagem_models::click::Start;
 use stratagem_models::features::Feature;
 use stratagem_models::registry::{ModelName, ModelRef, Registry, VersionInfo};
 pub use stratagem_models::runtime::{Device, Runtime};
@@ -123,6 +124,13 @@ impl Models {
         }
         let loaded = Arc::new(ClickModel::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version)?);
         Ok(Arc::clone(model.insert(loaded)))
+    }
+
+    /// A version to go on training from, with its weights.
+    pub fn start(&self, reference: &str) -> Result<(Pinned, Arc<Start>)> {
+        let pinned = self.resolve(reference)?;
+        let start = Start::load(&self.registry, &pinned.name, pinned.version)?;
+        Ok((pinned, Arc::new(start)))
     }
 
     /// All versions on disk, by name and version.

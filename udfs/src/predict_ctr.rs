@@ -8,7 +8,6 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use stratagem_models::features::Batch;
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
@@ -139,10 +138,8 @@ impl ScalarUDFImpl for PredictCtr {
             Some(row) => (row.columns().to_vec(), row.nulls().cloned()),
             None => (vec![row], None),
         };
-        let mut batch = Batch::default();
-        encoder.encode(&columns, rows, &mut batch)?;
-        let probabilities = model.predict(&batch).map_err(Error::from)?;
-        let result = Float64Array::new(probabilities.into_iter().map(f64::from).collect(), nulls);
+        let scores = model.predict(&encoder.encode(&columns, rows)?).map_err(Error::from)?;
+        let result = Float64Array::new(scores.task(0).map(f64::from).collect(), nulls);
         if matches!(args.args[1], ColumnarValue::Scalar(_)) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }

@@ -73,9 +73,18 @@ impl Constants {
         self.required(name, self.value(name).try_as_str().flatten())
     }
 
+    /// A text; `None` is NULL.
+    pub(crate) fn optional_text(&self, name: &str) -> Option<&str> {
+        self.value(name).try_as_str().flatten()
+    }
+
+    /// A number; `None` is NULL.
+    pub(crate) fn optional_double(&self, name: &str) -> Option<f64> {
+        if let ScalarValue::Float64(value) = self.value(name) { *value } else { None }
+    }
+
     pub(crate) fn double(&self, name: &str) -> Result<f64, Error> {
-        let value = if let ScalarValue::Float64(value) = self.value(name) { *value } else { None };
-        self.required(name, value)
+        self.required(name, self.optional_double(name))
     }
 
     pub(crate) fn boolean(&self, name: &str) -> Result<bool, Error> {

@@ -1,229 +1,369 @@
-//! The columns a click model reads, and the rows it is given.
+//! The columns a click model reads, the rows it is given, and how they enter a net.
+//!
+//! A column of a table gives one or several raw [`Column`]s (a bigint is an id and a number; a text is an id and its n-grams). From the
+//! training rows [`learn`] decides what becomes of each: a [`Feature`]. [`encode`] replays these decisions on any rows.
+
+pub(crate) mod dictionary;
+pub(crate) mod encode;
+pub(crate) mod learn;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Standardised numbers are cut off here, so that one outlier cannot leave the range the net was trained on.
-const LIMIT: f32 = 8.0;
-
-/// How a column enters the net.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The part of a source column that a raw column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A category: its 64-bit hash picks a row of the embedding table. A value that was never trained has its own (mostly untrained, zero) row.
-    Hashed,
-    /// A number: standardised with the statistics of the training rows.
-    Numeric {
-        /// Mean of the training rows that are not NULL.
-        mean: f32,
-        /// Standard deviation of the training rows that are not NULL; 1 for a constant column.
-        std: f32,
-        /// The training rows held NULLs, so a second input tells whether the number is missing.
-        nullable: bool,
-    },
+pub enum Part {
+    /// The value itself.
+    Whole,
+    /// The hour of a timestamp, 0 to 23.
+    Hour,
+    /// The weekday of a date or timestamp, Monday is 0.
+    Weekday,
+    /// The month of a date, January is 1.
+    Month,
+    /// The days from a date or timestamp to a reference time (1970), as a number.
+    Age,
 }
 
-/// One input column of a trained model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Feature {
-    /// Column name, as in the training query.
-    pub name: String,
-    /// SQL type in the training query, such as `text`, `bigint`, `double precision`, `boolean`, `timestamp`.
-    pub sql_type: String,
-    /// How the column enters the net.
-    pub kind: Kind,
+/// What a raw column holds for each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// A 64-bit hash of the value; 0 is NULL.
+    Id,
+    /// A number; NaN is NULL.
+    Number,
+    /// The hashes of a list's items.
+    Items,
+    /// The numbers of a list by position.
+    Vector,
+    /// The hashes of a text's n-grams.
+    Tokens,
 }
 
-impl Feature {
-    /// Whether the column's values are in [`Batch::numbers`] (otherwise in [`Batch::ids`]).
-    pub fn is_numeric(&self) -> bool {
-        matches!(self.kind, Kind::Numeric { .. })
+impl Values {
+    /// Whether the values of a row are many ([`Batch::bags`]).
+    pub fn is_bag(self) -> bool {
+        matches!(self, Self::Items | Self::Vector | Self::Tokens)
     }
 }
 
-/// A column as the trainer is told of it; its statistics are learned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    /// Column name.
-    pub name: String,
-    /// SQL type, kept for the checks at scoring time.
-    pub sql_type: String,
-    /// A number (true) or a category (false).
-    pub numeric: bool,
+/// What the user wants of a column instead of what its values suggest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Treatment {
+    /// A category with a row of its own for every value.
+    Category,
+    /// A category hashed into this many rows.
+    Hash(u32),
+    /// A number, standardised only.
+    Standard,
+    /// A number, standardised after a logarithm.
+    Log,
+    /// A number in this many buckets of equal counts, each with an embedding.
+    Quantile(u32),
+    /// A number by a piecewise linear encoding.
+    Piecewise,
+    /// The n-grams of a text.
+    Ngrams,
 }
 
-/// Rows, split into categories and numbers. The columns of each part are in the order of the features.
+/// A raw column as the trainer is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The source column's name.
+    pub column: String,
+    /// Which part of it.
+    pub part: Part,
+    /// The source column's SQL type, kept for the checks at scoring time.
+    pub sql_type: String,
+    /// What each row holds.
+    pub values: Values,
+    /// What the user wants.
+    pub treatment: Option<Treatment>,
+}
+
+impl Column {
+    /// A whole column without a wish.
+    pub fn new(column: &str, sql_type: &str, values: Values) -> Self {
+        Self { column: column.to_owned(), part: Part::Whole, sql_type: sql_type.to_owned(), values, treatment: None }
+    }
+}
+
+/// The rows of the embedding table that belong to a feature: the first is NULL's (or that of an empty list). With a dictionary the second
+/// is that of rare and unseen values, then each known value has one; without, the others are buckets or bins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vocabulary {
+    /// The first row.
+    pub offset: u32,
+    /// The number of known values, buckets or bins.
+    pub size: u32,
+    /// Whether there are buckets or bins instead of known values.
+    pub hashed: bool,
+}
+
+impl Vocabulary {
+    /// Rows in the table.
+    pub fn rows(&self) -> u32 {
+        self.size + if self.hashed { 1 } else { 2 }
+    }
+}
+
+/// How a number enters the net.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Number {
+    /// sign(x) ln(1 + |x|) is taken first.
+    pub log: bool,
+    /// Mean of the training rows (after the logarithm).
+    pub mean: f32,
+    /// Standard deviation of the training rows; 1 for a constant.
+    pub std: f32,
+    /// The training rows held NULLs, so a further input tells whether the number is missing.
+    pub nullable: bool,
+    /// Edges of bins with about equal counts, strictly rising, in the column's own unit.
+    pub edges: Vec<f32>,
+    /// What the edges are for.
+    pub bins: Bins,
+}
+
+/// What the bins of a number are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bins {
+    /// There are none.
+    None,
+    /// A row of the table per bin, summed over the bins below the number, its own bin by the share that is below (piecewise linear encoding
+    /// with a linear layer, Gorishniy et al. 2022).
+    Piecewise(Vocabulary),
+    /// An embedding per bin.
+    Quantile(Vocabulary),
+}
+
+/// How a raw column enters the net.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An embedding by value.
+    Category(Vocabulary),
+    /// The mean of the embeddings of the items of a list, or the n-grams of a text.
+    Bag(Vocabulary),
+    /// The sum of an embedding per position, weighted by the list's numbers over `scale`.
+    Vector {
+        /// One known value per position.
+        vocabulary: Vocabulary,
+        /// Root of the mean square of the numbers.
+        scale: f32,
+    },
+    /// The items of a list, attended with the feature at this position.
+    History {
+        /// The vocabulary of the target, which is shared.
+        vocabulary: Vocabulary,
+        /// The position of the target among the features.
+        target: usize,
+    },
+    /// Inputs computed from the number.
+    Number(Number),
+    /// Left out, for this reason.
+    Unused(String),
+}
+
+/// What became of a raw column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feature {
+    /// The source column's name.
+    pub column: String,
+    /// Which part of it.
+    pub part: Part,
+    /// The source column's SQL type in the training query, such as `text`, `bigint`, `timestamp`.
+    pub sql_type: String,
+    /// What each row holds.
+    pub values: Values,
+    /// How it enters the net.
+    pub kind: Kind,
+    /// Share of the training rows without a value.
+    pub missing: f64,
+    /// Distinct values in the training rows, as far as they were counted.
+    pub distinct: u64,
+}
+
+impl Feature {
+    /// Whether the net reads it.
+    pub fn is_used(&self) -> bool {
+        !matches!(self.kind, Kind::Unused(_))
+    }
+
+    /// The name in errors and tables: `price`, `ts.hour`.
+    pub fn name(&self) -> String {
+        match self.part {
+            Part::Whole => self.column.clone(),
+            part => format!("{}.{part}", self.column),
+        }
+    }
+
+    /// The rows of the table that belong to it.
+    pub fn vocabulary(&self) -> Option<Vocabulary> {
+        match &self.kind {
+            Kind::Category(vocabulary) | Kind::Bag(vocabulary) => Some(*vocabulary),
+            Kind::Vector { vocabulary, .. } | Kind::History { vocabulary, .. } => Some(*vocabulary),
+            Kind::Number(Number { bins: Bins::Piecewise(vocabulary) | Bins::Quantile(vocabulary), .. }) => Some(*vocabulary),
+            Kind::Number(_) | Kind::Unused(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Whole => "value",
+            Self::Hour => "hour",
+            Self::Weekday => "weekday",
+            Self::Month => "month",
+            Self::Age => "age",
+        })
+    }
+}
+
+/// The values of a raw column of lists: those of row `r` are at `offsets[r]..offsets[r + 1]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bag {
+    /// One more than there are rows, rising from 0.
+    pub offsets: Vec<u32>,
+    /// Hashes of items, or positions from 1; never 0.
+    pub ids: Vec<u64>,
+    /// The number at each position; empty when every value counts the same.
+    pub weights: Vec<f32>,
+}
+
+impl Default for Bag {
+    fn default() -> Self {
+        Self { offsets: vec![0], ids: Vec::new(), weights: Vec::new() }
+    }
+}
+
+impl Bag {
+    /// Ends a row.
+    pub fn end_row(&mut self) {
+        self.offsets.push(self.ids.len() as u32);
+    }
+
+    /// The values of a row.
+    pub fn row(&self, row: usize) -> std::ops::Range<usize> {
+        self.offsets[row] as usize..self.offsets[row + 1] as usize
+    }
+}
+
+/// Rows, a raw column at a time by kind. Within each kind the columns are in the order of the features.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// Number of rows.
     pub rows: usize,
-    /// `rows` x hashed features, row-major: a 64-bit hash of the value, 0 = NULL.
+    /// `rows` x id columns, row-major; 0 = NULL.
     pub ids: Vec<u64>,
-    /// `rows` x numeric features, row-major, raw; NaN = NULL.
+    /// `rows` x number columns, row-major, raw; NaN = NULL.
     pub numbers: Vec<f32>,
+    /// One for each column of lists.
+    pub bags: Vec<Bag>,
 }
 
-/// Rows with their outcome.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Examples {
-    /// The input columns.
-    pub columns: Vec<Column>,
-    /// The rows.
-    pub batch: Batch,
-    /// One label per row, 0 or 1.
-    pub labels: Vec<f32>,
-}
-
-/// The positions of the features in the net's first layer: `[embeddings | numbers | missing indicators]`.
-#[derive(Debug, Clone)]
-pub(crate) struct Layout {
-    pub(crate) hashed: usize,
-    /// Mean, 1/std and the column of the missing indicator, of every numeric feature.
-    numeric: Vec<(f32, f32, Option<usize>)>,
-    /// Width of numbers and indicators together.
-    pub(crate) dense: usize,
-}
-
-impl Layout {
-    pub(crate) fn new(features: &[Feature]) -> Self {
-        let count = features.iter().filter(|f| f.is_numeric()).count();
-        let mut dense = count;
-        let mut numeric = Vec::with_capacity(count);
-        for feature in features {
-            let Kind::Numeric { mean, std, nullable } = feature.kind else { continue };
-            let indicator = nullable.then_some(dense);
-            dense += usize::from(nullable);
-            numeric.push((mean, 1.0 / std, indicator));
+impl Batch {
+    /// Appends the rows of another batch of the same columns.
+    pub fn append(&mut self, other: &Self) {
+        if self.rows == 0 {
+            self.clone_from(other);
+            return;
         }
-        Self { hashed: features.len() - count, numeric, dense }
+        self.rows += other.rows;
+        self.ids.extend_from_slice(&other.ids);
+        self.numbers.extend_from_slice(&other.numbers);
+        for (bag, other) in self.bags.iter_mut().zip(&other.bags) {
+            let base = bag.ids.len() as u32;
+            bag.offsets.extend(other.offsets[1..].iter().map(|offset| base + offset));
+            bag.ids.extend_from_slice(&other.ids);
+            bag.weights.extend_from_slice(&other.weights);
+        }
     }
 
-    pub(crate) fn numeric(&self) -> usize {
-        self.numeric.len()
-    }
-
-    /// Writes one row of standardised numbers and indicators: `raw` has [`Layout::numeric`] values, `out` has `dense`.
-    pub(crate) fn standardise(&self, raw: &[f32], out: &mut [f32]) {
-        for (column, (&value, &(mean, scale, indicator))) in raw.iter().zip(&self.numeric).enumerate() {
-            let missing = value.is_nan();
-            out[column] = if missing { 0.0 } else { ((value - mean) * scale).clamp(-LIMIT, LIMIT) };
-            if let Some(indicator) = indicator {
-                out[indicator] = f32::from(u8::from(missing));
+    /// These rows, in this order.
+    pub fn take(&self, rows: &[u32]) -> Self {
+        let width = |values: usize| values.checked_div(self.rows).unwrap_or(0);
+        let (ids, numbers) = (width(self.ids.len()), width(self.numbers.len()));
+        let bag = |bag: &Bag| {
+            let mut taken = Bag::default();
+            for row in rows {
+                let range = bag.row(*row as usize);
+                taken.ids.extend_from_slice(&bag.ids[range.clone()]);
+                if !bag.weights.is_empty() {
+                    taken.weights.extend_from_slice(&bag.weights[range]);
+                }
+                taken.end_row();
             }
+            taken
+        };
+        Self {
+            rows: rows.len(),
+            ids: rows.iter().flat_map(|row| &self.ids[*row as usize * ids..][..ids]).copied().collect(),
+            numbers: rows.iter().flat_map(|row| &self.numbers[*row as usize * numbers..][..numbers]).copied().collect(),
+            bags: self.bags.iter().map(bag).collect(),
         }
     }
 
-    /// Checks that a batch has as many values as these features need.
-    pub(crate) fn check(&self, batch: &Batch) -> Result<()> {
-        check_width(batch, self.hashed, self.numeric())
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        let bags: usize = self.bags.iter().map(|bag| bag.offsets.len() * 4 + bag.ids.len() * 8 + bag.weights.len() * 4).sum();
+        self.ids.len() * 8 + self.numbers.len() * 4 + bags
     }
-}
 
-/// Checks that a batch has this many categories and numbers per row.
-pub(crate) fn check_width(batch: &Batch, hashed: usize, numeric: usize) -> Result<()> {
-    let fits = |have: usize, width: usize| batch.rows.checked_mul(width) == Some(have);
-    if fits(batch.ids.len(), hashed) && fits(batch.numbers.len(), numeric) {
-        return Ok(());
-    }
-    let (ids, numbers) = (batch.ids.len(), batch.numbers.len());
-    Err(Error::data(
-        format!(
-            "a batch of {} rows holds {ids} ids and {numbers} numbers, but {hashed} categories and {numeric} numbers per row are needed",
-            batch.rows
-        ),
-        "pass every feature of the model, in its order",
-    ))
-}
-
-/// The row of the embedding table for a value: features share one table, so the feature's position is mixed into the hash
-/// (the finaliser of SplitMix64, Steele et al. 2014), then scaled to the table's size without a division.
-pub(crate) fn table_row(feature: usize, id: u64, rows: usize) -> u32 {
-    let mut hash = id ^ (feature as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^= hash >> 31;
-    ((u128::from(hash) * rows as u128) >> 64) as u32
-}
-
-/// Learns the statistics of the numeric columns from the given rows.
-pub(crate) fn learn(columns: &[Column], batch: &Batch, rows: &[u32]) -> Vec<Feature> {
-    let width = columns.iter().filter(|c| c.numeric).count();
-    let mut position = 0;
-    columns
-        .iter()
-        .map(|column| {
-            let kind = if column.numeric {
-                position += 1;
-                numeric_kind(rows.iter().map(|&row| batch.numbers[row as usize * width + position - 1]))
-            } else {
-                Kind::Hashed
-            };
-            Feature { name: column.name.clone(), sql_type: column.sql_type.clone(), kind }
-        })
-        .collect()
-}
-
-/// Mean and standard deviation in one pass (Welford 1962), in f64.
-fn numeric_kind(values: impl Iterator<Item = f32>) -> Kind {
-    let (mut count, mut mean, mut squares, mut nullable) = (0.0, 0.0, 0.0, false);
-    for value in values {
-        if value.is_nan() {
-            nullable = true;
-            continue;
+    /// Checks that there are as many columns of each kind as `values` lists.
+    pub(crate) fn check(&self, values: impl Iterator<Item = Values> + Clone) -> Result<()> {
+        let count = |wanted: fn(Values) -> bool| values.clone().filter(|values| wanted(*values)).count();
+        let ids = count(|values| values == Values::Id);
+        let numbers = count(|values| values == Values::Number);
+        let bags = count(Values::is_bag);
+        let fits = self.rows.checked_mul(ids) == Some(self.ids.len())
+            && self.rows.checked_mul(numbers) == Some(self.numbers.len())
+            && self.bags.len() == bags
+            && self.bags.iter().all(|bag| bag.offsets.len() == self.rows + 1);
+        if fits {
+            return Ok(());
         }
-        let value = f64::from(value);
-        count += 1.0;
-        let delta = value - mean;
-        mean += delta / count;
-        squares += delta * (value - mean);
+        let reason = format!(
+            "a batch of {} rows holds {} ids, {} numbers and {} lists, but {ids} ids, {numbers} numbers and {bags} lists per row are needed",
+            self.rows,
+            self.ids.len(),
+            self.numbers.len(),
+            self.bags.len()
+        );
+        Err(Error::data(reason, "pass every feature of the model, in its order"))
     }
-    let variance: f64 = if count > 0.0 { squares / count } else { 0.0 };
-    let std = variance.sqrt() as f32;
-    Kind::Numeric { mean: mean as f32, std: if std > f32::MIN_POSITIVE && std.is_finite() { std } else { 1.0 }, nullable }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn numeric(name: &str) -> Column {
-        Column { name: name.to_owned(), sql_type: "double precision".to_owned(), numeric: true }
+    fn batch() -> Batch {
+        let bag = Bag { offsets: vec![0, 2, 2, 3], ids: vec![7, 8, 9], weights: vec![0.5, 1.0, 2.0] };
+        Batch { rows: 3, ids: vec![1, 2, 3], numbers: vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6], bags: vec![bag] }
     }
 
     #[test]
-    fn a_missing_number_becomes_the_mean_and_raises_its_indicator() {
-        let batch = Batch { rows: 4, ids: vec![], numbers: vec![1.0, 5.0, 3.0, f32::NAN, 5.0, 5.0, 7.0, 5.0] };
-        let features = learn(&[numeric("price"), numeric("age")], &batch, &[0, 1, 2, 3]);
-        assert_eq!(features[0].kind, Kind::Numeric { mean: 4.0, std: 5f32.sqrt(), nullable: false });
-        assert_eq!(features[1].kind, Kind::Numeric { mean: 5.0, std: 1.0, nullable: true });
-        let layout = Layout::new(&features);
-        let mut row = vec![9.0; layout.dense];
-        layout.standardise(&[f32::NAN, f32::NAN], &mut row);
-        assert_eq!(row, [0.0, 0.0, 1.0]);
-        layout.standardise(&[f32::INFINITY, 5.0], &mut row);
-        assert_eq!(row, [LIMIT, 0.0, 0.0]);
-    }
-
-    #[test]
-    fn a_huge_number_gives_finite_statistics() {
-        let batch = Batch { rows: 2, ids: vec![], numbers: vec![f32::MAX, f32::MIN] };
-        let features = learn(&[numeric("x")], &batch, &[0, 1]);
-        let mut row = [0.0];
-        Layout::new(&features).standardise(&[f32::MAX], &mut row);
-        assert!(row[0].is_finite());
-    }
-
-    #[test]
-    fn equal_values_of_two_features_have_their_own_rows() {
-        assert_ne!(table_row(0, 42, 1 << 20), table_row(1, 42, 1 << 20));
-        assert!((0..1000).all(|id| table_row(3, id, 10) < 10));
+    fn rows_taken_and_appended_keep_their_values_together() {
+        let taken = batch().take(&[2, 0]);
+        assert_eq!((taken.ids.as_slice(), taken.numbers.as_slice()), ([3, 1].as_slice(), [0.5, 0.6, 0.1, 0.2].as_slice()));
+        assert_eq!(taken.bags[0], Bag { offsets: vec![0, 1, 3], ids: vec![9, 7, 8], weights: vec![2.0, 0.5, 1.0] });
+        let mut both = batch().take(&[0, 1]);
+        both.append(&batch().take(&[2]));
+        assert_eq!(both, batch());
     }
 
     #[test]
     fn a_batch_of_the_wrong_width_is_refused() {
-        let layout = Layout::new(&learn(&[numeric("x")], &Batch { rows: 1, ids: vec![], numbers: vec![1.0] }, &[0]));
-        let error = layout.check(&Batch { rows: 2, ids: vec![], numbers: vec![1.0] }).unwrap_err();
-        assert!(error.to_string().contains("2 rows holds 0 ids and 1 numbers"), "{error}");
+        let error = batch().check([Values::Id, Values::Number].into_iter()).unwrap_err();
+        assert!(error.to_string().contains("3 ids, 6 numbers and 1 lists, but 1 ids, 1 numbers and 0 lists per row"), "{error}");
+        batch().check([Values::Number, Values::Items, Values::Id, Values::Number].into_iter()).unwrap();
     }
 }

@@ -4,13 +4,13 @@
 
 pub mod autodiff;
 pub mod click;
-mod dcnv2;
 mod durable;
 pub mod error;
+pub mod examples;
 pub mod features;
 pub mod graph;
 mod metrics;
-pub mod net;
+mod net;
 pub mod onnx;
 pub mod optimizer;
 pub mod registry;

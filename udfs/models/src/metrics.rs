@@ -1,4 +1,4 @@
-//! Two metrics that training watches.
+//! The metrics that training watches.
 
 /// Mean log loss of probabilities against labels 0/1, in nats; probabilities are kept 1e-7 away from 0 and 1. NaN without rows.
 pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
@@ -29,6 +29,18 @@ pub(crate) fn auc(scores: &[f32], labels: &[f32]) -> Option<f64> {
     (positives > 0.0 && below > 0.0).then(|| wins / (positives * below))
 }
 
+/// Expected calibration error: the mean distance of prediction and outcome over 15 bins of equal width (Guo et al. 2017). NaN without rows.
+pub(crate) fn calibration_error(probabilities: &[f32], labels: &[f32]) -> f64 {
+    const BINS: usize = 15;
+    let mut bins = [(0.0, 0.0); BINS];
+    for (p, y) in probabilities.iter().zip(labels) {
+        let (predicted, actual) = &mut bins[((f64::from(*p) * BINS as f64) as usize).min(BINS - 1)];
+        *predicted += f64::from(*p);
+        *actual += f64::from(*y);
+    }
+    bins.iter().map(|(predicted, actual): &(f64, f64)| (predicted - actual).abs()).sum::<f64>() / labels.len() as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +52,14 @@ mod tests {
         assert_eq!(auc(&[0.3; 4], &[1.0, 0.0, 0.0, 0.0]), Some(0.5));
         assert_eq!(auc(&[0.3, 0.1], &[0.0, 0.0]), None);
         assert_eq!(auc(&[], &[]), None);
+    }
+
+    #[test]
+    fn calibration_error_is_the_mean_gap_of_the_bins() {
+        // One bin predicts 0.1 twice with one click, one predicts 0.9 with one click.
+        let gap = (0.2 - 1.0_f64).abs() + (0.9 - 1.0_f64).abs();
+        assert!((calibration_error(&[0.1, 0.1, 0.9], &[1.0, 0.0, 1.0]) - gap / 3.0).abs() < 1e-6);
+        assert_eq!(calibration_error(&[1.0, 0.0], &[1.0, 0.0]), 0.0);
     }
 
     #[test]

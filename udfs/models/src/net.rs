@@ -176,6 +176,11 @@ impl Net {
         }
     }
 
+    /// Whether the last number of a row of the embedding table is a first-order weight.
+    pub(crate) fn has_first_order(&self) -> bool {
+        matches!(self.model_type, ModelType::Logistic | ModelType::Fm | ModelType::Deepfm)
+    }
+
     /// Numbers per row of `x`.
     pub(crate) fn width(&self) -> usize {
         self.fields * self.stride() + self.dense

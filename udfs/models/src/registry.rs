@@ -193,7 +193,7 @@ impl Registry {
 
     /// Saves a new version and returns its number, which is higher than every earlier one of the name.
     /// `manifest` gets the version and the facts of the files; the rest is kept as it is.
-    pub(crate) fn publish(&self, mut manifest: Manifest, files: &[(&str, Vec<u8>)]) -> Result<u32> {
+    pub(crate) fn publish(&self, mut manifest: Manifest, files: &[(String, Vec<u8>)]) -> Result<u32> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = manifest.name.clone();
         let busy = || Error::Busy { name: name.to_string() };
@@ -205,7 +205,7 @@ impl Registry {
         manifest.files.clear();
         for (file, bytes) in files {
             durable::write(&temporary.0.join(file), bytes)?;
-            manifest.files.insert((*file).to_owned(), FileFacts { bytes: bytes.len() as u64, sha256: sha256(bytes) });
+            manifest.files.insert(file.clone(), FileFacts { bytes: bytes.len() as u64, sha256: sha256(bytes) });
         }
         let own = self.root.join(name.as_str());
         durable::create_directory(&own)?;

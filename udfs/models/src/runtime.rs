@@ -192,10 +192,11 @@ pub(crate) struct SessionPool {
     idle: Mutex<Vec<Worker>>,
 }
 
-/// A session and a buffer that is kept between calls.
+/// A session and buffers that are kept between calls.
 pub(crate) struct Worker {
     pub(crate) session: Session,
     pub(crate) buffer: Vec<f32>,
+    pub(crate) history: Vec<f32>,
 }
 
 impl SessionPool {
@@ -220,7 +221,7 @@ impl SessionPool {
     }
 
     fn worker(&self) -> Result<Worker> {
-        Ok(Worker { session: self.runtime.session(&self.model, 1)?, buffer: Vec::new() })
+        Ok(Worker { session: self.runtime.session(&self.model, 1)?, buffer: Vec::new(), history: Vec::new() })
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {

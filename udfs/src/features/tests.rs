@@ -2,20 +2,19 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, LargeStringArray,
-    NullArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampSecondArray, UInt64Array,
+    ListArray, NullArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampSecondArray, UInt64Array,
 };
-use datafusion::arrow::datatypes::{Fields, Int8Type};
-use stratagem_models::features::Kind;
+use datafusion::arrow::datatypes::{Fields, Int8Type, Int64Type};
+use stratagem_models::features::{Kind, Vocabulary};
 
 use super::*;
 
 fn encode(name: &str, column: ArrayRef) -> Batch {
     let fields: Vec<FieldRef> =
         vec![Arc::new(Field::new(name, column.data_type().clone(), true)), Arc::new(Field::new("click", DataType::Boolean, true))];
-    let (encoder, _) = Encoder::for_training(&fields, 1).unwrap();
-    let (mut batch, rows) = (Batch::default(), column.len());
-    encoder.encode(&[column], rows, &mut batch).unwrap();
-    batch
+    let (encoder, _) = Encoder::for_training(&fields, &[1], &Treatments::default()).unwrap();
+    let rows = column.len();
+    encoder.encode(&[column], rows).unwrap()
 }
 
 fn ids(column: impl Array + 'static) -> Vec<u64> {
@@ -40,12 +39,6 @@ fn equal_values_hash_alike_in_every_representation() {
 }
 
 #[test]
-fn equal_values_of_two_columns_differ() {
-    let column: ArrayRef = Arc::new(Int64Array::from(vec![7]));
-    assert_ne!(encode("a", Arc::clone(&column)).ids, encode("b", column).ids);
-}
-
-#[test]
 fn numbers_keep_their_value_and_null_is_nan() {
     let numbers = encode("x", Arc::new(Float64Array::from(vec![Some(1.5), None, Some(f64::INFINITY), Some(1e300)]))).numbers;
     assert_eq!(numbers[0], 1.5);
@@ -55,7 +48,7 @@ fn numbers_keep_their_value_and_null_is_nan() {
 }
 
 #[test]
-fn a_timestamp_becomes_its_hour_and_weekday() {
+fn a_timestamp_becomes_its_hour_weekday_and_age() {
     // 1970-01-01 was a Thursday; one second before it a Wednesday at 23 hours.
     let hour = |batch: &Batch, row: usize| batch.ids[row * 2];
     let weekday = |batch: &Batch, row: usize| batch.ids[row * 2 + 1];
@@ -71,44 +64,77 @@ fn a_timestamp_becomes_its_hour_and_weekday() {
         Arc::new(Field::new("ts", DataType::Timestamp(TimeUnit::Second, None), true)),
         Arc::new(Field::new("y", DataType::Int64, true)),
     ];
-    let (_, columns) = Encoder::for_training(&fields, 1).unwrap();
-    assert_eq!(columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["ts.hour", "ts.weekday"]);
+    let (_, columns) = Encoder::for_training(&fields, &[1], &Treatments::default()).unwrap();
+    assert_eq!(columns.iter().map(|c| c.part).collect::<Vec<_>>(), [Part::Hour, Part::Weekday, Part::Age]);
+    assert_eq!(micro.numbers[1..], [0.0, 1.0 / 24.0, 7.0]);
 }
 
 #[test]
 fn booleans_dates_and_nothing_are_categories() {
     let flags = ids(BooleanArray::from(vec![Some(true), Some(false), None]));
     assert!(flags[0] != flags[1] && flags[0] != 0 && flags[1] != 0 && flags[2] == 0);
-    assert_ne!(ids(Date32Array::from(vec![1]))[0], ids(Date32Array::from(vec![2]))[0]);
-    let model = [feature("x", "text", false)];
+    // 2024-02-29 was a Thursday, 2024-03-07 one in March.
+    let dates = encode("x", Arc::new(Date32Array::from(vec![19_782, 19_789])));
+    assert_eq!((dates.ids[0], dates.numbers.as_slice()), (dates.ids[2], [19_782.0, 19_789.0].as_slice()));
+    assert_ne!(dates.ids[1], dates.ids[3]);
+    assert_eq!(dates.ids[1], ids(Int64Array::from(vec![2]))[0]);
+    let model = [feature("x", "text", Values::Id)];
     let fields: Vec<FieldRef> = vec![Arc::new(Field::new("x", DataType::Null, true))];
-    let mut batch = Batch::default();
-    Encoder::for_model("m@1", &model, &fields).unwrap().encode(&[Arc::new(NullArray::new(2))], 2, &mut batch).unwrap();
+    let batch = Encoder::for_model("m@1", &model, &fields).unwrap().encode(&[Arc::new(NullArray::new(2))], 2).unwrap();
     assert_eq!(batch.ids, [0, 0]);
 }
 
 #[test]
-fn a_list_is_refused_with_its_name_and_type() {
+fn lists_are_items_or_vectors_and_nothing_is_empty() {
+    let lists = |values: &[Option<&[i64]>]| {
+        let rows = values.iter().map(|row| row.map(|row| row.iter().copied().map(Some)));
+        ListArray::from_iter_primitive::<Int64Type, _, _>(rows)
+    };
+    let items = encode("x", Arc::new(lists(&[Some(&[7, 8]), None, Some(&[]), Some(&[7])]))).bags.remove(0);
+    assert_eq!(items.offsets, [0, 2, 2, 2, 3]);
+    let seven = ids(Int64Array::from(vec![7]))[0];
+    assert!(items.ids[0] == seven && items.ids[2] == seven && items.ids[1] != seven && items.weights.is_empty());
+    let numbers = cast(&lists(&[Some(&[3, -1]), None]), &DataType::new_list(DataType::Float32, true)).unwrap();
+    let vector = encode("x", numbers).bags.remove(0);
+    assert_eq!(vector, Bag { offsets: vec![0, 2, 2], ids: vec![1, 2], weights: vec![3.0, -1.0] });
+}
+
+#[test]
+fn a_wish_decides_what_a_column_gives() {
+    let fields = row(&[("zip", DataType::Int64), ("note", DataType::Utf8), ("price", DataType::Float64), ("click", DataType::Boolean)]);
+    let wishes = Treatments::parse("zip: category, note: skip, price: log").unwrap();
+    let (_, columns) = Encoder::for_training(&fields, &[3], &wishes).unwrap();
+    let given: Vec<_> = columns.iter().map(|c| (c.column.as_str(), c.values, c.treatment)).collect();
+    assert_eq!(given, [("zip", Values::Id, Some(Treatment::Category)), ("price", Values::Number, Some(Treatment::Log))]);
+    let error = Encoder::for_training(&fields, &[3], &Treatments::parse("prize: log").unwrap()).unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("did you mean \"price\"?"));
+    let error = Encoder::for_training(&fields, &[3], &Treatments::parse("note: log").unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "column \"note\" in argument features of finetune cannot be text");
+}
+
+#[test]
+fn a_list_of_other_things_is_refused_with_its_name_and_type() {
     let fields: Vec<FieldRef> = vec![
-        Arc::new(Field::new("tags", DataType::new_list(DataType::Utf8, true), true)),
+        Arc::new(Field::new("tags", DataType::new_list(DataType::Boolean, true), true)),
         Arc::new(Field::new("click", DataType::Boolean, true)),
     ];
-    let error = Encoder::for_training(&fields, 1).unwrap_err();
-    assert_eq!(error.to_string(), "feature column \"tags\" cannot be text[]");
+    let error = Encoder::for_training(&fields, &[1], &Treatments::default()).unwrap_err();
+    assert_eq!(error.to_string(), "feature column \"tags\" cannot be boolean[]");
     assert!(error.hint().unwrap().contains("leave \"tags\" out"));
 }
 
-fn feature(name: &str, sql_type: &str, numeric: bool) -> Feature {
-    let kind = if numeric { Kind::Numeric { mean: 0.0, std: 1.0, nullable: false } } else { Kind::Hashed };
-    Feature { name: name.into(), sql_type: sql_type.into(), kind }
+fn feature(name: &str, sql_type: &str, values: Values) -> Feature {
+    let vocabulary = Vocabulary { offset: 0, size: 1, hashed: true };
+    let kind = Kind::Category(vocabulary);
+    Feature { column: name.into(), part: Part::Whole, sql_type: sql_type.into(), values, kind, missing: 0.0, distinct: 2 }
 }
 
 fn model() -> Vec<Feature> {
     vec![
-        feature("item_id", "bigint", false),
-        feature("ts.hour", "timestamp", false),
-        feature("ts.weekday", "timestamp", false),
-        feature("price", "double precision", true),
+        feature("item_id", "bigint", Values::Id),
+        Feature { part: Part::Hour, ..feature("ts", "timestamp", Values::Id) },
+        Feature { part: Part::Weekday, ..feature("ts", "timestamp", Values::Id) },
+        feature("price", "double precision", Values::Number),
     ]
 }
 
@@ -123,7 +149,7 @@ fn a_model_finds_its_columns_by_name_in_any_order_and_width() {
     let fields = row(&[("extra", DataType::Binary), ("price", DataType::Int32), ("ts", TS), ("item_id", DataType::Int16)]);
     let encoder = Encoder::for_model("ctr@1", &model(), &fields).unwrap();
     assert_eq!(encoder.sources.iter().map(|source| source.column).collect::<Vec<_>>(), [3, 2, 2, 1]);
-    assert_eq!((encoder.hashed, encoder.numeric), (3, 1));
+    assert_eq!((encoder.ids, encoder.numbers), (3, 1));
 }
 
 #[test]
@@ -148,11 +174,11 @@ fn a_missing_or_mistyped_column_is_named_with_what_is_expected() {
 
 #[test]
 fn labels_are_zero_or_one_and_nulls_are_counted() {
-    let mut out = Vec::new();
+    let mut out = [9.0; 3];
     let column: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]));
-    assert_eq!(labels(&column, "click", &mut out).unwrap(), 1);
+    assert_eq!(labels(&column, "click", out.iter_mut()).unwrap(), 1);
     assert_eq!(out, [1.0, 0.0, 0.0]);
     let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 3]));
-    let error = labels(&column, "click", &mut out).unwrap_err();
+    let error = labels(&column, "click", out.iter_mut()).unwrap_err();
     assert_eq!(crate::error::find(&error).unwrap().to_string(), "label column \"click\" is 3 in a row, but must be 0 or 1");
 }

@@ -7,14 +7,29 @@ const NULL: u64 = 0;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// The hash of a value; never the id of NULL.
-fn id(salt: u64, bytes: &[u8]) -> u64 {
-    XxHash64::oneshot(salt, bytes).max(NULL + 1)
+/// The items of a list that are read: the last ones.
+const MOST_ITEMS: usize = 512;
+
+/// The numbers of a list that are read: the first ones.
+const MOST_POSITIONS: usize = 4096;
+
+/// The id of a whole number, a hash that can be undone (the finaliser of SplitMix64, Steele et al. 2014). Never NULL's: one number in 2^64
+/// shares the id of another.
+fn whole(value: i64) -> u64 {
+    let mut hash = value.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (hash ^ (hash >> 31)).max(NULL + 1)
+}
+
+/// The id of a text: its XXH64. Never NULL's.
+fn word(value: &str) -> u64 {
+    XxHash64::oneshot(0, value.as_bytes()).max(NULL + 1)
 }
 
 /// Writes the numbers of a column; NULL and what is not finite as a 32-bit float become NaN.
-pub(super) fn numbers<'a>(column: &ArrayRef, out: impl Iterator<Item = &'a mut f32>) -> datafusion::common::Result<()> {
-    let column = cast(column, &DataType::Float32)?;
+pub(super) fn numbers<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &'a mut f32>) -> datafusion::common::Result<()> {
+    let column = if part == Part::Age { days(column)? } else { cast(column, &DataType::Float32)? };
     let column: &Float32Array = column.as_primitive::<Float32Type>();
     let finite = |value: f32| if value.is_finite() { value } else { f32::NAN };
     if column.null_count() == 0 {
@@ -25,46 +40,119 @@ pub(super) fn numbers<'a>(column: &ArrayRef, out: impl Iterator<Item = &'a mut f
     Ok(())
 }
 
-/// Writes the ids of a column. Integers of any width hash alike when they are equal, text hashes by its bytes.
-pub(super) fn ids<'a>(
-    column: &ArrayRef,
-    encoding: Encoding,
-    salt: u64,
-    out: impl Iterator<Item = &'a mut u64>,
-) -> datafusion::common::Result<()> {
-    let whole = |value: i64| id(salt, &value.to_le_bytes());
+/// Days since 1970 of a date or timestamp.
+fn days(column: &ArrayRef) -> datafusion::common::Result<ArrayRef> {
+    if let DataType::Timestamp(..) = column.data_type() {
+        let seconds = seconds(column)?;
+        let seconds = seconds.as_primitive::<TimestampSecondType>();
+        let days: Float32Array = seconds.unary(|second| (second as f64 / SECONDS_PER_DAY as f64) as f32);
+        return Ok(std::sync::Arc::new(days));
+    }
+    Ok(cast(&cast(&cast(column, &DataType::Date32)?, &DataType::Int32)?, &DataType::Float32)?)
+}
+
+/// Writes the ids of a column. Integers of any width have the same id when they are equal.
+pub(super) fn ids<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &'a mut u64>) -> datafusion::common::Result<()> {
     match column.data_type() {
         DataType::Null => {}
-        DataType::Dictionary(..) => return dictionary(column, encoding, salt, out),
+        DataType::Dictionary(..) => return dictionary(column, part, out),
         DataType::Boolean => {
-            out.zip(column.as_boolean()).for_each(|(out, value)| *out = value.map_or(NULL, |value| id(salt, &[u8::from(value)])))
+            out.zip(column.as_boolean()).for_each(|(out, value)| *out = value.map_or(NULL, |value| whole(i64::from(value))))
         }
-        DataType::Utf8 => text(column.as_string::<i32>(), salt, out),
-        DataType::LargeUtf8 => text(column.as_string::<i64>(), salt, out),
-        DataType::Utf8View => text(column.as_string_view(), salt, out),
+        DataType::Utf8 => text(column.as_string::<i32>(), out),
+        DataType::LargeUtf8 => text(column.as_string::<i64>(), out),
+        DataType::Utf8View => text(column.as_string_view(), out),
         // Beyond the largest bigint the bits are hashed as they are; a cast would make NULL of them.
         DataType::UInt64 => primitive(column.as_primitive::<UInt64Type>(), |value| whole(value.cast_signed()), out),
         DataType::Int64 => primitive(column.as_primitive::<Int64Type>(), whole, out),
         DataType::Int32 => primitive(column.as_primitive::<Int32Type>(), |value| whole(value.into()), out),
         DataType::Date32 | DataType::Date64 => {
             let days = cast(column, &DataType::Date32)?;
-            primitive(days.as_primitive::<Date32Type>(), |day| whole(day.into()), out);
+            let of = |day: i32| match part {
+                Part::Weekday => weekday(day.into()),
+                Part::Month => month(day.into()),
+                _ => day.into(),
+            };
+            primitive(days.as_primitive::<Date32Type>(), |day| whole(of(day)), out);
         }
         DataType::Time32(_) | DataType::Time64(_) => {
+            const PER_HOUR: i64 = 3_600_000_000_000;
             let time = cast(column, &DataType::Time64(TimeUnit::Nanosecond))?;
-            primitive(time.as_primitive::<Time64NanosecondType>(), whole, out);
+            primitive(time.as_primitive::<Time64NanosecondType>(), |nanosecond| whole(nanosecond / PER_HOUR), out);
         }
         DataType::Timestamp(..) => {
             let time = seconds(column)?;
-            let part = |second: i64| match encoding {
-                Encoding::Weekday => (second.div_euclid(SECONDS_PER_DAY) + 3).rem_euclid(7),
+            let of = |second: i64| match part {
+                Part::Weekday => weekday(second.div_euclid(SECONDS_PER_DAY)),
                 _ => second.rem_euclid(SECONDS_PER_DAY) / 3600,
             };
-            primitive(time.as_primitive::<TimestampSecondType>(), |second| whole(part(second)), out);
+            primitive(time.as_primitive::<TimestampSecondType>(), |second| whole(of(second)), out);
         }
         _ => primitive(cast(column, &DataType::Int64)?.as_primitive::<Int64Type>(), whole, out),
     }
     Ok(())
+}
+
+/// 1970-01-01 was a Thursday; Monday is 0.
+fn weekday(day: i64) -> i64 {
+    (day + 3).rem_euclid(7)
+}
+
+/// January is 1 (Hinnant, "chrono-compatible low-level date algorithms").
+fn month(day: i64) -> i64 {
+    let of_era = (day + 719_468).rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    if shifted < 10 { shifted + 3 } else { shifted - 9 }
+}
+
+/// A column of lists in one form; an empty one for a column without a type.
+fn lists(column: &ArrayRef, rows: usize) -> datafusion::common::Result<ListArray> {
+    let item = match column.data_type() {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => item,
+        _ => {
+            let item = std::sync::Arc::new(Field::new_list_field(DataType::Int64, true));
+            return Ok(ListArray::new_null(item, rows));
+        }
+    };
+    Ok(cast(column, &DataType::List(std::sync::Arc::clone(item)))?.as_list::<i32>().clone())
+}
+
+/// The rows of a column of lists, by `take`, which gets the range of a row in the values of all lists.
+fn bag(lists: &ListArray, mut take: impl FnMut(&mut Bag, std::ops::Range<usize>)) -> Bag {
+    let mut bag = Bag::default();
+    for row in 0..lists.len() {
+        if lists.is_valid(row) {
+            let offsets = lists.value_offsets();
+            take(&mut bag, offsets[row] as usize..offsets[row + 1] as usize);
+        }
+        bag.end_row();
+    }
+    bag
+}
+
+/// The ids of the items of lists, without NULLs.
+pub(super) fn items(column: &ArrayRef, rows: usize) -> datafusion::common::Result<Bag> {
+    let lists = lists(column, rows)?;
+    let mut all = vec![NULL; lists.values().len()];
+    ids(lists.values(), Part::Whole, all.iter_mut())?;
+    Ok(bag(&lists, |bag, range| {
+        let last = range.end.saturating_sub(MOST_ITEMS).max(range.start)..range.end;
+        bag.ids.extend(all[last].iter().filter(|id| **id != NULL));
+    }))
+}
+
+/// The numbers of lists by position; what is NULL or not finite counts as 0.
+pub(super) fn vector(column: &ArrayRef, rows: usize) -> datafusion::common::Result<Bag> {
+    let lists = lists(column, rows)?;
+    let mut all = vec![f32::NAN; lists.values().len()];
+    numbers(lists.values(), Part::Whole, all.iter_mut())?;
+    Ok(bag(&lists, |bag, range| {
+        let values = &all[range.start..range.end.min(range.start + MOST_POSITIONS)];
+        bag.ids.extend(1..=values.len() as u64);
+        bag.weights.extend(values.iter().map(|value| if value.is_nan() { 0.0 } else { *value }));
+    }))
 }
 
 /// A timestamp in whole seconds, rounded down: of its own clock without a time zone, of UTC with one.
@@ -93,20 +181,15 @@ fn primitive<'a, T: ArrowPrimitiveType>(
     }
 }
 
-fn text<'a, 's>(column: impl StringArrayType<'s>, salt: u64, out: impl Iterator<Item = &'a mut u64>) {
-    out.zip(column.iter()).for_each(|(out, value)| *out = value.map_or(NULL, |value| id(salt, value.as_bytes())));
+fn text<'a, 's>(column: impl StringArrayType<'s>, out: impl Iterator<Item = &'a mut u64>) {
+    out.zip(column.iter()).for_each(|(out, value)| *out = value.map_or(NULL, word));
 }
 
 /// Hashes every value of the dictionary once.
-fn dictionary<'a>(
-    column: &ArrayRef,
-    encoding: Encoding,
-    salt: u64,
-    out: impl Iterator<Item = &'a mut u64>,
-) -> datafusion::common::Result<()> {
+fn dictionary<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &'a mut u64>) -> datafusion::common::Result<()> {
     let dictionary = column.as_any_dictionary();
     let mut known = vec![NULL; dictionary.values().len()];
-    ids(dictionary.values(), encoding, salt, known.iter_mut())?;
+    ids(dictionary.values(), part, known.iter_mut())?;
     downcast_dictionary_array!(
         column => {
             for (out, key) in out.zip(column.keys_iter()) {
@@ -118,15 +201,14 @@ fn dictionary<'a>(
     Ok(())
 }
 
-/// Appends labels and returns how many are NULL (these are appended as 0). Anything but 0 and 1 is an error.
-pub(crate) fn labels(column: &ArrayRef, name: &str, out: &mut Vec<f32>) -> datafusion::common::Result<usize> {
+/// Writes labels and returns how many are NULL (these become 0). Anything but 0 and 1 is an error.
+pub(crate) fn labels<'a>(column: &ArrayRef, name: &str, out: impl Iterator<Item = &'a mut f32>) -> datafusion::common::Result<usize> {
     let column = cast(column, &DataType::Float64)?;
     let column = column.as_primitive::<datafusion::arrow::datatypes::Float64Type>();
-    out.reserve(column.len());
-    for value in column {
+    for (out, value) in out.zip(column) {
         match value {
-            Some(label @ (0.0 | 1.0)) => out.push(label as f32),
-            None => out.push(0.0),
+            Some(label @ (0.0 | 1.0)) => *out = label as f32,
+            None => *out = 0.0,
             Some(other) => {
                 let error = Error::InvalidValue {
                     object: format!("label column \"{name}\""),
@@ -138,4 +220,18 @@ pub(crate) fn labels(column: &ArrayRef, name: &str, out: &mut Vec<f32>) -> dataf
         }
     }
     Ok(column.null_count())
+}
+
+/// What a split by this column goes by; NULL comes first.
+pub(crate) fn split(column: &ArrayRef) -> datafusion::common::Result<Vec<f64>> {
+    let column = match column.data_type() {
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => cast(column, &DataType::Int64).or_else(|_| {
+            let days = cast(column, &DataType::Date32)?;
+            cast(&days, &DataType::Int32)
+        })?,
+        _ => ArrayRef::clone(column),
+    };
+    let column = cast(&column, &DataType::Float64)?;
+    let values = column.as_primitive::<datafusion::arrow::datatypes::Float64Type>();
+    Ok(values.iter().map(|value| value.filter(|value| !value.is_nan()).unwrap_or(f64::MIN)).collect())
 }

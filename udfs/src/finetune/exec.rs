@@ -17,12 +17,13 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use stratagem_models::click::{self, Progress};
-use stratagem_models::features::Examples;
+use stratagem_models::click::{self, Progress, Trained};
+use stratagem_models::examples::Examples;
 use stratagem_models::registry::Source;
 use tokio::sync::mpsc;
 
-use super::{DECLARATION, Training, rows};
+use super::rows::{self, Rows};
+use super::{DECLARATION, Training};
 use crate::error::Error;
 use crate::models::{Error as ModelError, Models, Runtime};
 use crate::notice::{self, Severity};
@@ -50,9 +51,10 @@ impl FinetuneExec {
 
 impl DisplayAs for FinetuneExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Training { name, label_name, options, columns, .. } = &*self.training;
+        let Training { name, labels, options, columns, .. } = &*self.training;
         let (model_type, epochs, features) = (options.model_type, options.epochs, columns.len());
-        write!(f, "FinetuneExec: model={name}, model_type={model_type}, label={label_name}, features={features}, epochs={epochs}")
+        let labels = labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join("+");
+        write!(f, "FinetuneExec: model={name}, model_type={model_type}, label={labels}, features={features}, epochs={epochs}")
     }
 }
 
@@ -100,8 +102,19 @@ impl ExecutionPlan for FinetuneExec {
 
 /// What the training thread reports.
 enum Report {
+    /// The rows are in order.
+    Began {
+        rows: usize,
+        on_disk: bool,
+    },
     Epoch(Progress, f64),
-    Saved { version: u32, kept: Progress, seconds: f64 },
+    /// Columns that tell the label.
+    Leaks(Vec<String>),
+    Saved {
+        version: u32,
+        last: Progress,
+        seconds: f64,
+    },
     Failed(ModelError),
 }
 
@@ -131,10 +144,7 @@ async fn run(
     if let Some(reason) = runtime.degraded() {
         notice::send(context.session_config(), Severity::Warning, reason);
     }
-    let (examples, memory) = rows::read(&training, &input, &context).await?;
-    let summary = format!("training {} on {} rows with {} features", training.name, examples.batch.rows, training.columns.len());
-    notice::send(context.session_config(), Severity::Notice, summary);
-
+    let rows = rows::read(&training, &input, &context).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let _stop = StopOnDrop(Arc::clone(&stop));
     let (report, mut reports) = mpsc::unbounded_channel();
@@ -142,18 +152,32 @@ async fn run(
     let thread = thread::Builder::new().name(format!("train {name}")).spawn({
         let training = Arc::clone(&training);
         move || {
-            // The memory is given back when the training is over, also when that is after its statement.
-            let _memory = memory;
-            train(&models, &runtime, &training, examples, &report, &stop);
+            // The memory of the rows is given back when the training is over, also when that is after its statement.
+            train(&models, &runtime, &training, rows, &report, &stop);
         }
     })?;
+    let config = context.session_config();
     while let Some(report) = reports.recv().await {
         let row = match report {
+            Report::Began { rows, on_disk } => {
+                let place = if on_disk { ", from temporary files because they do not fit into memory" } else { "" };
+                let columns = training.columns.len();
+                notice::send(config, Severity::Notice, format!("training {name} on {rows} rows with {columns} features{place}"));
+                continue;
+            }
+            Report::Leaks(columns) => {
+                let columns = columns.join("\", \"");
+                let message = format!("column \"{columns}\" alone tells the label: is it known before the outcome? If not, leave it out");
+                notice::send(config, Severity::Warning, message);
+                continue;
+            }
             Report::Epoch(progress, seconds) => {
-                let left = f64::from(progress.epochs - progress.epoch);
+                let options = &training.options;
+                let nets = f64::from(options.trials - progress.trial.min(options.trials)) + f64::from(options.ensembles - progress.member);
+                let left = f64::from(progress.epochs - progress.epoch) + nets * f64::from(progress.epochs);
                 row(&schema, &name, None, &progress, seconds, left * progress.seconds)?
             }
-            Report::Saved { version, kept, seconds } => row(&schema, &name, Some(version), &kept, seconds, 0.0)?,
+            Report::Saved { version, last, seconds } => row(&schema, &name, Some(version), &last, seconds, 0.0)?,
             Report::Failed(error) => return Err(Error::from(error).into()),
         };
         if out.send(Ok(row)).await.is_err() {
@@ -169,30 +193,44 @@ fn train(
     models: &Models,
     runtime: &Arc<Runtime>,
     training: &Training,
-    mut examples: Examples,
+    mut rows: Rows,
     report: &mpsc::UnboundedSender<Report>,
     stop: &AtomicBool,
 ) {
     let outcome = (|| {
         let started = Instant::now();
-        rows::settle(&mut examples);
+        let examples = Examples::collect(training.columns.clone(), std::mem::take(&mut rows.collectors), &rows.scratch)?;
+        // Nobody listens to a training that was stopped; it finds out in its next step.
+        let _ = report.send(Report::Began { rows: examples.rows(), on_disk: examples.is_on_disk() });
         let mut on_epoch = |progress: &Progress| match report.send(Report::Epoch(progress.clone(), started.elapsed().as_secs_f64())) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let trained = click::train(runtime, &examples, &training.options, &mut on_epoch, stop)?;
-        let best = trained.best_epoch();
-        let kept = trained.epochs().iter().find(|epoch| epoch.epoch == best).cloned().ok_or(ModelError::Canceled)?;
+        let start = training.base.as_ref().map(|(_, start)| &**start);
+        let trained = click::train(runtime, &examples, &training.options, start, &mut on_epoch, stop)?;
+        if !trained.leaks().is_empty() {
+            let _ = report.send(Report::Leaks(trained.leaks().to_vec()));
+        }
+        let last = last(&trained);
         if stop.load(Ordering::Relaxed) {
             return Err(ModelError::Canceled);
         }
-        let rows = examples.batch.rows as u64;
-        let source = Source { label: training.label_name.clone(), query: training.query.clone(), rows };
+        let label = training.labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(", ");
+        let source = Source { label, query: training.query.clone(), rows: examples.rows() as u64 };
         let version = trained.save(models.registry(), &training.name, source)?;
-        Ok(Report::Saved { version, kept, seconds: started.elapsed().as_secs_f64() })
+        Ok(Report::Saved { version, last, seconds: started.elapsed().as_secs_f64() })
     })();
     // Nobody listens to the end of a training that was stopped.
     let _ = report.send(outcome.unwrap_or_else(Report::Failed));
+}
+
+/// The figures of the last row: those of the whole model, as far as there are held-out rows.
+fn last(trained: &Trained) -> Progress {
+    let kept = Progress { member: trained.options().ensembles, ..trained.kept().clone() };
+    match trained.evaluation() {
+        Some(whole) => Progress { validation_loss: Some(whole.logloss), validation_auc: whole.auc, ..kept },
+        None => kept,
+    }
 }
 
 fn row(schema: &SchemaRef, model: &str, version: Option<u32>, progress: &Progress, seconds: f64, eta: f64) -> Result<RecordBatch> {
@@ -201,6 +239,8 @@ fn row(schema: &SchemaRef, model: &str, version: Option<u32>, progress: &Progres
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec![model])),
         whole(version),
+        whole(Some(progress.trial)),
+        whole(Some(progress.member)),
         whole(Some(progress.epoch)),
         whole(Some(progress.epochs)),
         Arc::new(Int64Array::from(vec![i64::try_from(progress.rows).unwrap_or(i64::MAX)])),

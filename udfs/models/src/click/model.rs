@@ -3,74 +3,116 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ort::value::TensorRef;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::{TrainOptions, Trained};
-use crate::dcnv2::{Dcnv2, Parameter};
+use super::calibration::Calibration;
+use super::trainer::floats;
+use super::{Member, TrainOptions, Trained};
 use crate::error::{Error, Result};
-use crate::features::{Batch, Feature, Layout, table_row};
+use crate::features::encode::{Encoding, Places};
+use crate::features::{Batch, Feature};
+use crate::net::{Net, Parameter, port};
 use crate::registry::{Manifest, ModelName, Registry, Source};
 use crate::runtime::{Runtime, SessionPool};
 
-const GRAPH: &str = "scoring.onnx";
 const WEIGHTS: &str = "weights.safetensors";
-const TABLE: &str = "table";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Rows per call of the runtime: large enough to be fast, small enough that the activations stay in the cache.
 const CHUNK: usize = 1024;
+
+/// Everything a model needs to score, as it is saved.
+#[derive(Debug, Clone)]
+pub(crate) struct Weights {
+    /// The known values of each feature, in the order of their rows.
+    pub(crate) known: Vec<Vec<u64>>,
+    pub(crate) members: Vec<Member>,
+}
 
 impl Trained {
     /// Saves the model as a new version of `name` and returns the version.
     ///
     /// Errors: [`Error::Busy`] when another writer holds the name for too long, [`Error::Io`].
     pub fn save(self, registry: &Registry, name: &ModelName, source: Source) -> Result<u32> {
-        let graph = self.net.scoring_graph(&self.parameters)?.model();
-        let weights = serialise(&self.parameters, &self.table, self.net.dim)?;
+        let weights = self.weights.serialise(self.net.stride())?;
+        let mut files = vec![(WEIGHTS.to_owned(), weights)];
+        for (index, member) in self.weights.members.iter().enumerate() {
+            files.push((graph_file(index), self.net.scoring_graph(&member.parameters)?.model()));
+        }
         let manifest = Manifest {
             format: FORMAT,
             name: name.clone(),
             version: 0,
-            parent: None,
+            parent: self.parent,
             created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             source_sha256: source.sha256(),
             source,
             rows: self.rows,
             positives: self.positives,
             seed: self.options.seed,
-            table_rows: self.table.len() / self.net.dim,
             features: self.features,
             options: self.options,
+            calibration: self.calibration,
             epochs: self.epochs,
-            best_epoch: self.best_epoch,
+            kept: self.kept,
+            evaluation: self.evaluation,
             runtime: self.runtime.version().to_owned(),
             files: Default::default(),
         };
-        registry.publish(manifest, &[(GRAPH, graph), (WEIGHTS, weights)])
+        registry.publish(manifest, &files)
     }
 
     /// The model in memory, without saving it.
     pub fn model(&self) -> Result<ClickModel> {
-        let graph = self.net.scoring_graph(&self.parameters)?.model();
-        ClickModel::new(&self.runtime, self.features.clone(), &self.options, self.table.clone(), graph)
+        let graphs = self.weights.members.iter().map(|member| Ok(self.net.scoring_graph(&member.parameters)?.model()));
+        let graphs = graphs.collect::<Result<_>>()?;
+        ClickModel::new(&self.runtime, self.features.clone(), &self.options, self.calibration.clone(), self.weights.clone(), graphs)
+    }
+}
+
+fn graph_file(member: usize) -> String {
+    format!("scoring.{member}.onnx")
+}
+
+/// Probabilities of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    tasks: usize,
+    /// rows x tasks.
+    values: Vec<f32>,
+}
+
+impl Scores {
+    /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.
+    pub fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// The probabilities of a task, from 0, one per row; of the last one there is, for a higher number.
+    pub fn task(&self, task: usize) -> impl ExactSizeIterator<Item = f32> + '_ {
+        self.values.chunks_exact(self.tasks).map(move |row| row[task.min(self.tasks - 1)])
     }
 }
 
 /// A click model, ready to score. It may be used by many threads at a time.
 pub struct ClickModel {
     features: Vec<Feature>,
-    layout: Layout,
-    dim: usize,
-    table_rows: usize,
-    /// table rows x dim. It stays outside the graph, so that the sessions share it.
+    encoding: Encoding,
+    net: Net,
+    calibration: Vec<Calibration>,
+    members: Vec<Scorer>,
+}
+
+/// A net with its table, which stays outside the graph, so that the sessions share it.
+struct Scorer {
     table: Vec<f32>,
+    knots: Vec<f32>,
     pool: SessionPool,
 }
 
 impl fmt::Debug for ClickModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClickModel").field("features", &self.features).field("table_rows", &self.table_rows).finish_non_exhaustive()
+        f.debug_struct("ClickModel").field("features", &self.features).field("net", &self.net).finish_non_exhaustive()
     }
 }
 
@@ -79,129 +121,170 @@ impl ClickModel {
     ///
     /// Errors: [`Error::NoSuchModel`], [`Error::NoSuchVersion`], [`Error::Corrupt`], [`Error::Runtime`].
     pub fn load(runtime: &Arc<Runtime>, registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
-        let mut stored = registry.read(name, version)?;
-        let object = format!("model \"{name}@{version}\"");
-        let mut file = |file: &str| stored.files.remove(file).ok_or_else(|| Error::corrupt(&object, format!("{file} is missing")));
-        let (graph, weights) = (file(GRAPH)?, file(WEIGHTS)?);
-        let manifest = stored.manifest;
-        if manifest.format != FORMAT {
-            return Err(Error::corrupt(object, format!("its format {} is not known to this program", manifest.format)));
-        }
-        let table = deserialise_table(&weights).map_err(|e| Error::corrupt(&object, format!("{WEIGHTS}: {e}")))?;
-        if table.len() != manifest.table_rows * manifest.options.embedding_dim {
-            return Err(Error::corrupt(object, format!("{WEIGHTS} does not hold the table of the manifest")));
-        }
-        Self::new(runtime, manifest.features, &manifest.options, table, graph)
+        let (manifest, weights, graphs) = Stored::read(registry, name, version)?.into_parts();
+        Self::new(runtime, manifest.features, &manifest.options, manifest.calibration, weights, graphs)
     }
 
-    fn new(runtime: &Arc<Runtime>, features: Vec<Feature>, options: &TrainOptions, table: Vec<f32>, graph: Vec<u8>) -> Result<Self> {
-        let dim = options.embedding_dim;
-        let pool = SessionPool::new(Arc::clone(runtime), graph)?;
-        Ok(Self { layout: Layout::new(&features), features, dim, table_rows: table.len() / dim, table, pool })
+    fn new(
+        runtime: &Arc<Runtime>,
+        features: Vec<Feature>,
+        options: &TrainOptions,
+        calibration: Vec<Calibration>,
+        weights: Weights,
+        graphs: Vec<Vec<u8>>,
+    ) -> Result<Self> {
+        let encoding = Encoding::new(&features, &weights.known, false);
+        let net = net(&encoding, options);
+        let members = weights.members.into_iter().zip(graphs);
+        let members = members.map(|(Member { table, .. }, graph)| {
+            let mut knots = Vec::new();
+            encoding.knots(&table, net.stride(), &mut knots);
+            Ok(Scorer { table, knots, pool: SessionPool::new(Arc::clone(runtime), graph)? })
+        });
+        let members = members.collect::<Result<_>>()?;
+        let features = features.into_iter().filter(Feature::is_used).collect();
+        Ok(Self { features, encoding, net, calibration, members })
     }
 
-    /// The input columns, in the order of the training query. [`Batch`] holds the categories and the numbers among them in this order.
+    /// The raw columns it reads. [`Batch`] holds them by kind, each kind in this order.
     pub fn features(&self) -> &[Feature] {
         &self.features
     }
 
-    /// The probability of a click for each row, within 0 to 1 and never NaN. Any number of rows may be given.
+    /// The probabilities for each row, within 0 to 1 and never NaN. Any number of rows may be given.
     ///
     /// Errors: [`Error::Data`] when the batch does not hold the features of the model, [`Error::Runtime`].
-    pub fn predict(&self, batch: &Batch) -> Result<Vec<f32>> {
-        self.layout.check(batch)?;
-        let width = self.layout.hashed * self.dim + self.layout.dense;
-        let mut probabilities = Vec::with_capacity(batch.rows);
-        if batch.rows == 0 {
-            return Ok(probabilities);
-        }
-        let mut places = Vec::new();
-        self.pool.with(|worker| {
-            for start in (0..batch.rows).step_by(CHUNK) {
-                let rows = CHUNK.min(batch.rows - start);
-                worker.buffer.resize(rows * width, 0.0);
-                self.encode(batch, start, &mut places, &mut worker.buffer);
-                let x = TensorRef::from_array_view(([rows, width], worker.buffer.as_slice()))?;
-                let outputs = worker.session.run(ort::inputs![x])?;
-                probabilities.extend_from_slice(outputs[0].try_extract_tensor::<f32>()?.1);
-            }
-            Ok(())
-        })?;
-        Ok(probabilities)
-    }
-
-    /// Writes embeddings and numbers of the rows from `start` on, as many as `x` has room for.
-    fn encode(&self, batch: &Batch, start: usize, places: &mut Vec<u32>, x: &mut [f32]) {
-        let (hashed, numeric) = (self.layout.hashed, self.layout.numeric());
-        let embedded = hashed * self.dim;
-        let width = embedded + self.layout.dense;
-        let rows = x.len() / width;
-        if hashed > 0 {
-            // All hashes first: the copies below are then nothing but independent reads of the table, which the processor overlaps.
-            places.clear();
-            let ids = batch.ids[start * hashed..][..rows * hashed].chunks_exact(hashed);
-            places.extend(ids.flat_map(|row| row.iter().enumerate().map(|(f, id)| table_row(f, *id, self.table_rows))));
-            for (x, places) in x.chunks_exact_mut(width).zip(places.chunks_exact(hashed)) {
-                match self.dim {
-                    8 => gather_fixed::<8>(&self.table, places, &mut x[..embedded]),
-                    16 => gather_fixed::<16>(&self.table, places, &mut x[..embedded]),
-                    dim => gather(&self.table, dim, places, &mut x[..embedded]),
-                }
+    pub fn predict(&self, batch: &Batch) -> Result<Scores> {
+        batch.check(self.features.iter().map(|feature| feature.values))?;
+        let tasks = self.calibration.len();
+        let mut logits = vec![0.0; batch.rows * tasks];
+        let rows: Vec<u32> = (0..batch.rows as u32).collect();
+        let mut places = Places::default();
+        let (width, stride) = (self.net.width(), self.net.stride());
+        let share = 1.0 / self.members.len() as f32;
+        for (rows, logits) in rows.chunks(CHUNK).zip(logits.chunks_mut(CHUNK * tasks)) {
+            self.encoding.places(batch, rows, &mut places);
+            for member in &self.members {
+                member.pool.with(|worker| {
+                    let x = &mut worker.buffer;
+                    x.resize(rows.len() * width, 0.0);
+                    places.gather(&member.table, &member.knots, stride, self.net.fields, x, width);
+                    self.encoding.numbers(batch, rows, x, width);
+                    let mut inputs = vec![floats(port::X, &[rows.len(), width], x)?];
+                    if self.net.history_target.is_some() {
+                        let history = places.gather_history(&member.table, stride, &mut worker.history);
+                        inputs.push(floats(port::HISTORY, &[rows.len(), history.length, stride], &worker.history)?);
+                        inputs.push(floats(port::HISTORY_MASK, &[rows.len(), history.length], &history.mask)?);
+                    }
+                    let outputs = worker.session.run(inputs)?;
+                    let own = outputs[0].try_extract_tensor::<f32>()?.1;
+                    logits.iter_mut().zip(own).for_each(|(sum, logit)| *sum += logit * share);
+                    Ok(())
+                })?;
             }
         }
-        if numeric > 0 {
-            let numbers = batch.numbers[start * numeric..].chunks_exact(numeric);
-            for (x, raw) in x.chunks_exact_mut(width).zip(numbers) {
-                self.layout.standardise(raw, &mut x[embedded..]);
+        for logits in logits.chunks_exact_mut(tasks) {
+            logits.iter_mut().zip(&self.calibration).for_each(|(logit, calibration)| *logit = calibration.probability(*logit));
+        }
+        Ok(Scores { tasks, values: logits })
+    }
+}
+
+/// A version as it is on disk.
+pub(crate) struct Stored {
+    pub(crate) manifest: Manifest,
+    pub(crate) weights: Weights,
+    graphs: Vec<Vec<u8>>,
+}
+
+impl Stored {
+    /// Reads and verifies a version.
+    pub(crate) fn read(registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
+        let mut stored = registry.read(name, version)?;
+        let object = format!("model \"{name}@{version}\"");
+        let manifest = stored.manifest;
+        if manifest.format != FORMAT {
+            return Err(Error::corrupt(object, format!("its format {} is not known to this program", manifest.format)));
+        }
+        let mut file = |file: &str| stored.files.remove(file).ok_or_else(|| Error::corrupt(&object, format!("{file} is missing")));
+        let weights = Weights::deserialise(&file(WEIGHTS)?, &manifest).map_err(|e| Error::corrupt(&object, format!("{WEIGHTS}: {e}")))?;
+        let graphs = (0..weights.members.len()).map(|member| file(&graph_file(member))).collect::<Result<_>>()?;
+        Ok(Self { manifest, weights, graphs })
+    }
+
+    fn into_parts(self) -> (Manifest, Weights, Vec<Vec<u8>>) {
+        (self.manifest, self.weights, self.graphs)
+    }
+}
+
+impl Weights {
+    /// All weights in safetensors: known values, tables and dense parts, which a later training can start from.
+    fn serialise(&self, stride: usize) -> Result<Vec<u8>> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let mut tensors = Vec::new();
+        for (feature, known) in self.known.iter().enumerate().filter(|(_, known)| !known.is_empty()) {
+            tensors.push((
+                format!("known.{feature}"),
+                Dtype::U64,
+                vec![known.len()],
+                known.iter().flat_map(|id| id.to_le_bytes()).collect(),
+            ));
+        }
+        for (index, member) in self.members.iter().enumerate() {
+            tensors.push((format!("{index}.table"), Dtype::F32, vec![member.table.len() / stride, stride], bytes(&member.table)));
+            tensors
+                .extend(member.parameters.iter().map(|p| (format!("{index}.{}", p.name), Dtype::F32, p.shape.clone(), bytes(&p.values))));
+        }
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)));
+        let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+        views.and_then(|views| safetensors::serialize(views, None)).map_err(|e| Error::Runtime { reason: format!("safetensors: {e}") })
+    }
+
+    fn deserialise(bytes: &[u8], manifest: &Manifest) -> Result<Self, String> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+        let known = |feature: usize| match tensors.tensor(&format!("known.{feature}")) {
+            Ok(known) => known.data().as_chunks::<8>().0.iter().map(|id| u64::from_le_bytes(*id)).collect(),
+            Err(_) => Vec::new(),
+        };
+        let known: Vec<Vec<u64>> = (0..manifest.features.len()).map(known).collect();
+        for (feature, known) in manifest.features.iter().zip(&known) {
+            if feature.vocabulary().is_some_and(|vocabulary| !vocabulary.hashed && vocabulary.size as usize != known.len()) {
+                return Err(format!("the values of \"{}\" are not those of the manifest", feature.name()));
             }
         }
+        let net = net(&Encoding::new(&manifest.features, &known, false), &manifest.options);
+        let end = manifest.features.iter().filter_map(Feature::vocabulary).map(|v| v.offset + v.rows()).max().unwrap_or(0);
+        let read = |name: String, shape: &[usize]| {
+            let tensor = tensors.tensor(&name).map_err(|e| e.to_string())?;
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+                return Err(format!("{name} has shape {:?} instead of {shape:?}", tensor.shape()));
+            }
+            Ok(tensor.data().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect::<Vec<f32>>())
+        };
+        let member = |index: u32| {
+            let table = read(format!("{index}.table"), &[end as usize, net.stride()])?;
+            let parameter = |(name, shape): (String, Vec<usize>)| {
+                let values = read(format!("{index}.{name}"), &shape)?;
+                Ok(Parameter { name, shape, values })
+            };
+            let parameters = net.shapes().into_iter().map(parameter).collect::<Result<_, String>>()?;
+            Ok(Member { parameters, table })
+        };
+        let members = (0..manifest.options.ensembles).map(member).collect::<Result<_, String>>()?;
+        Ok(Self { known, members })
     }
 }
 
-/// Copies rows of a table of `dim` numbers per row.
-fn gather(table: &[f32], dim: usize, places: &[u32], out: &mut [f32]) {
-    for (place, out) in places.iter().zip(out.chunks_exact_mut(dim)) {
-        out.copy_from_slice(&table[*place as usize * dim..][..dim]);
-    }
-}
-
-/// [`gather`] for a usual size: the copy is a few vector moves instead of a call.
-fn gather_fixed<const DIM: usize>(table: &[f32], places: &[u32], out: &mut [f32]) {
-    let (table, _) = table.as_chunks::<DIM>();
-    let (out, _) = out.as_chunks_mut::<DIM>();
-    for (place, out) in places.iter().zip(out) {
-        *out = table[*place as usize];
-    }
-}
-
-/// All weights in safetensors: the table and the dense part, which a later training can start from.
-fn serialise(parameters: &[Parameter], table: &[f32], dim: usize) -> Result<Vec<u8>> {
-    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let mut tensors = vec![(TABLE, vec![table.len() / dim, dim], bytes(table))];
-    tensors.extend(parameters.iter().map(|p| (p.name.as_str(), p.shape.clone(), bytes(&p.values))));
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-    views.and_then(|views| safetensors::serialize(views, None)).map_err(|e| Error::Runtime { reason: format!("safetensors: {e}") })
-}
-
-fn deserialise_table(bytes: &[u8]) -> Result<Vec<f32>, String> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    let table = tensors.tensor(TABLE).map_err(|e| e.to_string())?;
-    if table.dtype() != Dtype::F32 {
-        return Err("the table is not of 32-bit floats".to_owned());
-    }
-    Ok(table.data().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
-}
-
-/// The net of a training.
-pub(super) fn net(layout: &Layout, options: &TrainOptions) -> Dcnv2 {
-    Dcnv2 {
-        hashed: layout.hashed,
+/// The net for what the encoding gives.
+pub(super) fn net(encoding: &Encoding, options: &TrainOptions) -> Net {
+    Net {
+        model_type: options.model_type,
+        fields: encoding.fields,
         dim: options.embedding_dim,
-        dense: layout.dense,
+        dense: encoding.dense,
+        history_target: encoding.history_target,
         cross_layers: options.cross_layers,
         hidden: options.hidden.clone(),
+        experts: options.experts,
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelName, sha256};
-use crate::click::{Progress, TrainOptions};
+use crate::click::{Calibration, Evaluation, Progress, TrainOptions};
 use crate::features::Feature;
 
 /// Everything needed to load a version, to judge it and to train it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of this layout, now 1.
+    /// Version of this layout, now 2.
     pub format: u32,
     /// The model's name.
     pub name: ModelName,
@@ -31,27 +31,22 @@ pub struct Manifest {
     pub positives: u64,
     /// The seed; with the same rows and options it gives the same weights.
     pub seed: u64,
-    /// Input columns with their statistics.
+    /// What became of each raw column of the training query.
     pub features: Vec<Feature>,
     /// The options of the training, with every default filled in.
     pub options: TrainOptions,
-    /// Rows of the embedding table.
-    pub table_rows: usize,
-    /// Metrics of every epoch.
+    /// From the mean logit of the nets to the probability, for each task.
+    pub calibration: Vec<Calibration>,
+    /// Figures of every epoch.
     pub epochs: Vec<Progress>,
-    /// The epoch whose weights were kept, from 1.
-    pub best_epoch: u32,
+    /// Figures of the epoch whose weights were kept; of the first net, if there are several.
+    pub kept: Progress,
+    /// How good the whole model is on the held-out rows; none without such rows.
+    pub evaluation: Option<Evaluation>,
     /// Version of ONNX Runtime that trained it.
     pub runtime: String,
     /// The other files of the version.
     pub files: BTreeMap<String, FileFacts>,
-}
-
-impl Manifest {
-    /// The metrics of the epoch whose weights were kept.
-    pub fn best(&self) -> Option<&Progress> {
-        self.epochs.iter().find(|e| e.epoch == self.best_epoch)
-    }
 }
 
 /// Where training rows came from.

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 
 use super::*;
-use crate::click::TrainOptions;
+use crate::click::{Progress, TrainOptions};
 
 fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
@@ -22,16 +22,17 @@ fn manifest(model: &str) -> Manifest {
         seed: 0,
         features: Vec::new(),
         options: TrainOptions::default(),
-        table_rows: 0,
+        calibration: Vec::new(),
         epochs: Vec::new(),
-        best_epoch: 1,
+        kept: Progress::default(),
+        evaluation: None,
         runtime: "1.32.0".to_owned(),
         files: BTreeMap::new(),
     }
 }
 
 fn publish(registry: &Registry, model: &str, bytes: &[u8]) -> u32 {
-    registry.publish(manifest(model), &[("weights", bytes.to_vec())]).unwrap()
+    registry.publish(manifest(model), &[("weights".to_owned(), bytes.to_vec())]).unwrap()
 }
 
 fn resolve(registry: &Registry, reference: &str) -> Result<u32> {
@@ -64,7 +65,7 @@ fn a_changed_byte_is_found_and_the_model_named() {
     fs::write(file(1, "weights"), b"weightz").unwrap();
     fs::write(file(2, "weights"), b"weight").unwrap();
     let text = fs::read_to_string(file(3, MANIFEST)).unwrap();
-    fs::write(file(3, MANIFEST), text.replace("\"best_epoch\": 1", "\"best_epoch\": 2")).unwrap();
+    fs::write(file(3, MANIFEST), text.replace("\"positives\": 1", "\"positives\": 2")).unwrap();
     fs::remove_file(file(4, "weights")).unwrap();
     let expected = [
         "model \"ctr@1\" is damaged: weights does not match its SHA-256",
