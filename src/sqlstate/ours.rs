@@ -75,6 +75,7 @@ fn model(error: &ModelError) -> SqlError {
         ModelError::Corrupt { .. } => DataCorrupted,
         ModelError::RuntimeMissing { .. } | ModelError::Io { .. } => IoError,
         ModelError::Busy { .. } => ObjectInUse,
+        ModelError::HasAlias { .. } => DependentObjects,
         ModelError::Canceled => QueryCanceled,
         ModelError::Graph { .. } | ModelError::Runtime { .. } => return internal(&error.to_string()),
     };

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use super::*;
 use crate::click::TrainOptions;
 
-fn name(text: &str) -> ModelName {
+pub(super) fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
 }
 
@@ -30,11 +30,11 @@ fn manifest(model: &str) -> Manifest {
     }
 }
 
-fn publish(registry: &Registry, model: &str, bytes: &[u8]) -> u32 {
+pub(super) fn publish(registry: &Registry, model: &str, bytes: &[u8]) -> u32 {
     registry.publish(manifest(model), &[("weights", bytes.to_vec())]).unwrap()
 }
 
-fn resolve(registry: &Registry, reference: &str) -> Result<u32> {
+pub(super) fn resolve(registry: &Registry, reference: &str) -> Result<u32> {
     registry.resolve(&reference.parse().unwrap()).map(|(_, version)| version)
 }
 
