@@ -170,7 +170,7 @@ impl Connection {
     fn warn_of_transaction(&mut self, command: &crate::statement::Command) -> Result<(), SqlError> {
         use crate::statement::Command;
         let warning = match (command, &self.session.transaction) {
-            (Command::Begin(_), Transaction::Open(_)) => {
+            (Command::Begin { .. }, Transaction::Open(_)) => {
                 SqlError::notice(Severity::Warning, SqlState::ActiveTransaction, "there is already a transaction in progress")
             }
             (Command::Commit | Command::Rollback, Transaction::Idle) => {
@@ -210,7 +210,7 @@ impl Connection {
         let mut sent = Sent { rows: 0, finished: false };
         loop {
             let Some((batch, from)) = cursor.batch.take() else {
-                match self.next_batch(guard, cursor).await? {
+                match self.next_batch(guard, &mut cursor.rows).await? {
                     Some(batch) => cursor.batch = Some((batch, 0)),
                     None => {
                         sent.finished = true;
@@ -238,16 +238,21 @@ impl Connection {
         }
     }
 
-    /// The next batch of the cursor. While it is not there, what is gathered and what functions notice goes to the client.
-    async fn next_batch(&mut self, guard: &Guard, cursor: &mut Cursor) -> Result<Option<RecordBatch>, SqlError> {
+    /// Waits for the end of work whose rows nobody sees.
+    async fn finish(&mut self, guard: &Guard, mut rows: Rows) -> Result<(), SqlError> {
+        while self.next_batch(guard, &mut rows).await?.is_some() {}
+        self.put_notices()
+    }
+
+    /// The next batch. While it is not there, what is gathered and what functions notice goes to the client.
+    async fn next_batch(&mut self, guard: &Guard, rows: &mut Rows) -> Result<Option<RecordBatch>, SqlError> {
         self.put_notices()?;
-        if let Some(batch) = cursor.rows.ready() {
+        if let Some(batch) = rows.ready() {
             return batch.map(Some);
         }
         loop {
             guard.run(self.out.flush()).await?;
             let notices = &mut self.notices;
-            let rows = &mut cursor.rows;
             let event = guard
                 .run(async {
                     tokio::select! {

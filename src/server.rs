@@ -73,6 +73,7 @@ pub(crate) struct Engine {
     /// The state every session's own is made from: tables, functions, memory.
     pub(crate) base: SessionState,
     pub(crate) store: Arc<Store>,
+    pub(crate) models: Arc<Models>,
     pub(crate) settings: Settings,
     pub(crate) partitions: usize,
     pub(crate) message_size: usize,
@@ -195,6 +196,7 @@ impl Engine {
         Ok(Self {
             base: context.state(),
             store,
+            models,
             settings: Settings::new(config.limits.statement_timeout),
             partitions,
             message_size: usize::try_from(config.limits.message_size.as_u64()).unwrap_or(usize::MAX),

@@ -1,7 +1,9 @@
 //! One client's session: its settings, its transaction, and how its commands are planned and run.
 
 pub(crate) mod functions;
+mod model;
 mod parameters;
+mod rewrite;
 mod write;
 
 use std::sync::Arc;
@@ -9,14 +11,14 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::ParamValues;
 use datafusion::common::config::ConfigNonZeroUsize;
-use datafusion::common::{ParamValues, Result as DfResult};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::memory::MemoryStream;
-use datafusion::sql::sqlparser::ast::{Query, Statement};
+use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
 use stratagem_udfs::notice::{Notice, Notices};
 use tokio::sync::mpsc;
@@ -28,6 +30,7 @@ use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::Command;
 
 pub(crate) use parameters::{Parameters, wire_type};
+pub(crate) use rewrite::rewrite;
 
 /// Batches made ahead of the client.
 const BATCHES_AHEAD: usize = 2;
@@ -67,6 +70,8 @@ pub(crate) struct Prepared {
 pub(crate) enum Outcome {
     /// Rows that are still being made.
     Rows { schema: SchemaRef, rows: Rows, tag: &'static str, counted: bool },
+    /// Work that goes on; its rows are for nobody, what it notices is for the client.
+    Work { rows: Rows, tag: &'static str },
     /// Nothing but its tag, and settings the client must be told.
     Done { tag: String, reports: Vec<(&'static str, String)> },
 }
@@ -154,6 +159,7 @@ impl Session {
                 let (_, parameters) = self.plan_typed(&Statement::Query(query.clone()), told).await?;
                 (parameters, None)
             }
+            Command::CreateModel { training, .. } => (self.plan_typed(training, told).await?.1, None),
             Command::Show(name) => (Parameters::default(), Some(self.show(name.as_deref())?.schema())),
             _ => (Parameters::default(), None),
         };
@@ -169,11 +175,26 @@ impl Session {
         Ok(())
     }
 
+    /// Refuses to write where only reading is allowed, and where what is written could not be rolled back.
+    fn admit_writing(&self, words: &str) -> Result<(), SqlError> {
+        let block = !matches!(self.transaction, Transaction::Idle);
+        if self.settings.read_only(block) {
+            return Err(SqlError::new(SqlState::ReadOnlyTransaction, format!("cannot execute {words} in a read-only transaction")));
+        }
+        if block {
+            let message = format!("{words} cannot run inside a transaction block, because it can't be rolled back");
+            return Err(
+                SqlError::new(SqlState::FeatureNotSupported, message).with_hint("COMMIT first, or turn autocommit on in the client")
+            );
+        }
+        Ok(())
+    }
+
     /// Runs a command. Rows are made while the client takes them.
     pub(crate) async fn run(&mut self, command: &Command, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
         self.admit(Some(command))?;
-        if command.writes() && matches!(self.transaction, Transaction::Open(_)) {
-            return Err(not_in_a_block(command.words()));
+        if command.writes() {
+            self.admit_writing(command.words())?;
         }
         match command {
             Command::Query(statement) => self.query(statement, values, "SELECT", true).await,
@@ -185,12 +206,17 @@ impl Session {
             Command::CreateTable { target, if_not_exists, columns } => self.create_table(target, *if_not_exists, columns).await,
             Command::CreateView { target, or_replace, query } => self.create_view(target, *or_replace, query).await,
             Command::Drop { view, if_exists, targets } => self.drop_relations(*view, *if_exists, targets).await,
+            Command::CreateModel { name, or_replace, if_not_exists, training } => {
+                self.create_model(name, *or_replace, *if_not_exists, training, values).await
+            }
+            Command::DropModel { if_exists, targets } => self.drop_models(*if_exists, targets).await,
+            Command::AlterModel { name, alias, version } => self.alter_model(name, alias, *version).await,
             Command::Set { local, name, value } => self.set(*local, name, value.as_deref()),
             Command::Reset(name) => self.reset(name.as_deref()),
             Command::Show(name) => Ok(self.rows_of(self.show(name.as_deref())?, "SHOW")),
             Command::Discard { all } => self.discard(*all),
             Command::Deallocate(_) => Ok(done(command.words())),
-            Command::Begin(words) => Ok(self.begin(words)),
+            Command::Begin { words, read_only } => self.begin(words, *read_only),
             Command::Commit => Ok(self.commit()),
             Command::Rollback => Ok(self.rollback()),
         }
@@ -253,8 +279,8 @@ impl Session {
         counted: bool,
     ) -> Result<Outcome, SqlError> {
         let plan = self.plan_with(statement.clone(), values).await?;
-        if matches!(self.transaction, Transaction::Open(_)) && stratagem_udfs::writes(&plan) {
-            return Err(not_in_a_block("finetune"));
+        if stratagem_udfs::writes(&plan) {
+            self.admit_writing("finetune")?;
         }
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
         let stream = self.stream(&plan).await?;
@@ -373,12 +399,14 @@ impl Session {
         self.settings.reported().map(|(name, value)| (name, value.to_owned())).collect()
     }
 
-    fn begin(&mut self, words: &'static str) -> Outcome {
+    fn begin(&mut self, words: &'static str, read_only: Option<bool>) -> Result<Outcome, SqlError> {
         if let Transaction::Idle = self.transaction {
             let block = Block { before: self.settings.clone(), keep: self.settings.clone(), started: Utc::now() };
             self.transaction = Transaction::Open(block);
+            let read_only = read_only.unwrap_or(self.settings.read_only(false));
+            self.settings.set("transaction_read_only", if read_only { "on" } else { "off" })?;
         }
-        done(words)
+        Ok(done(words))
     }
 
     fn commit(&mut self) -> Outcome {
@@ -407,44 +435,6 @@ impl Session {
 
 fn done(tag: &str) -> Outcome {
     Outcome::Done { tag: tag.to_owned(), reports: Vec::new() }
-}
-
-fn not_in_a_block(words: &str) -> SqlError {
-    SqlError::new(SqlState::FeatureNotSupported, format!("{words} cannot run inside a transaction block, because it can't be rolled back"))
-        .with_hint("COMMIT first, or turn autocommit on in the client")
-}
-
-/// Turns calls of our functions into their declared form and PostgreSQL's catalog idioms into what the engine plans.
-pub(crate) async fn rewrite(state: &SessionState, path: &[String], statement: Statement) -> DfResult<Statement> {
-    use datafusion_pg_catalog::sql::rules::{
-        FixArrayLiteral, RewriteArrayAnyAllOperation, RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule,
-        StripCallableQualifier, StripCollate,
-    };
-    let rules: [&dyn SqlStatementRewriteRule; 6] = [
-        &RewriteArrayAnyAllOperation,
-        &StripCallableQualifier,
-        &FixArrayLiteral,
-        &StripCollate,
-        &RewritePgCatalogOperator,
-        &RewriteRegCastToSubquery::new(),
-    ];
-    let mut statement = rules.iter().fold(statement, |statement, rule| rule.rewrite(statement));
-    stratagem_udfs::rewrite::rewrite(&mut statement, &PlanScope { state, path }).await?;
-    Ok(statement)
-}
-
-/// Tells the rewrite which columns a relation of the statement has, by planning it.
-struct PlanScope<'a> {
-    state: &'a SessionState,
-    path: &'a [String],
-}
-
-#[async_trait::async_trait]
-impl stratagem_udfs::rewrite::Scope for PlanScope<'_> {
-    async fn columns(&self, query: &Query) -> DfResult<Vec<String>> {
-        let plan = planner::plan(self.state, self.path, Statement::Query(Box::new(query.clone())), Vec::new()).await?;
-        Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
-    }
 }
 
 /// A stream of nothing with this schema.

@@ -186,6 +186,11 @@ impl Settings {
         self.values["datafusion.execution.target_partitions"].parse().ok().filter(|n| *n > 0)
     }
 
+    /// Whether nothing may be written: in a transaction block by its own setting, outside by that of new transactions.
+    pub(crate) fn read_only(&self, block: bool) -> bool {
+        self.values[if block { "transaction_read_only" } else { "default_transaction_read_only" }] == "on"
+    }
+
     /// The schemas in which names without a schema are looked up, in order.
     pub(crate) fn search_path(&self) -> Vec<String> {
         split_path(&self.values["search_path"])

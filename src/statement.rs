@@ -1,11 +1,15 @@
 //! What a client may say: the allow-list of statements, parsed into what the session does with them.
 
+mod model;
+
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, ContextModifier, CreateTable, CreateView, DescribeAlias, DiscardObject, Expr, Insert, ObjectName, ObjectType,
-    Query, Reset, Set, Statement, TableObject, TransactionMode, UtilityOption, Value,
+    Query, Reset, Set, Statement, TableObject, TransactionAccessMode, TransactionMode, UtilityOption, Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use stratagem_udfs::models::ModelName;
 
 use crate::sqlstate::{SqlError, SqlState};
 
@@ -29,6 +33,12 @@ pub(crate) enum Command {
     CreateView { target: Name, or_replace: bool, query: Box<Query> },
     /// DROP TABLE or DROP VIEW.
     Drop { view: bool, if_exists: bool, targets: Vec<Name> },
+    /// CREATE MODEL: `training` is a query that calls `finetune`.
+    CreateModel { name: ModelName, or_replace: bool, if_not_exists: bool, training: Box<Statement> },
+    /// DROP MODEL, of models and of versions.
+    DropModel { if_exists: bool, targets: Vec<(ModelName, Option<u32>)> },
+    /// ALTER MODEL SET ALIAS; no version is DROP ALIAS.
+    AlterModel { name: ModelName, alias: String, version: Option<u32> },
     /// SET; no value is DEFAULT.
     Set { local: bool, name: String, value: Option<String> },
     /// RESET; no name is ALL.
@@ -39,8 +49,8 @@ pub(crate) enum Command {
     Discard { all: bool },
     /// DEALLOCATE; no name is ALL.
     Deallocate(Option<String>),
-    /// BEGIN or START TRANSACTION, with the command tag it is answered with.
-    Begin(&'static str),
+    /// BEGIN or START TRANSACTION, with the command tag it is answered with, and READ ONLY or READ WRITE if that was said.
+    Begin { words: &'static str, read_only: Option<bool> },
     /// COMMIT or END.
     Commit,
     /// ROLLBACK.
@@ -64,6 +74,9 @@ impl Command {
                 | Command::CreateTable { .. }
                 | Command::CreateView { .. }
                 | Command::Drop { .. }
+                | Command::CreateModel { .. }
+                | Command::DropModel { .. }
+                | Command::AlterModel { .. }
         )
     }
 
@@ -83,6 +96,9 @@ impl Command {
             Command::CreateView { .. } => "CREATE VIEW",
             Command::Drop { view: true, .. } => "DROP VIEW",
             Command::Drop { view: false, .. } => "DROP TABLE",
+            Command::CreateModel { .. } => "CREATE MODEL",
+            Command::DropModel { .. } => "DROP MODEL",
+            Command::AlterModel { .. } => "ALTER MODEL",
             Command::Set { .. } => "SET",
             Command::Reset(_) => "RESET",
             Command::Show(_) => "SHOW",
@@ -90,7 +106,7 @@ impl Command {
             Command::Discard { all: false } => "DISCARD",
             Command::Deallocate(None) => "DEALLOCATE ALL",
             Command::Deallocate(Some(_)) => "DEALLOCATE",
-            Command::Begin(words) => words,
+            Command::Begin { words, .. } => words,
             Command::Commit => "COMMIT",
             Command::Rollback => "ROLLBACK",
         }
@@ -99,21 +115,36 @@ impl Command {
 
 /// Parses the statements of a query string. An empty string has none.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Command>, SqlError> {
-    statements(sql)?.into_iter().map(command).collect()
+    let dialect = PostgreSqlDialect {};
+    let mut parser = parser(&dialect, sql)?;
+    let mut commands = Vec::new();
+    loop {
+        while parser.consume_token(&Token::SemiColon) {}
+        if parser.peek_token_ref().token == Token::EOF {
+            return Ok(commands);
+        }
+        commands.push(match model::parse(&mut parser, sql) {
+            Some(parsed) => parsed?,
+            None => command(parser.parse_statement()?)?,
+        });
+        let next = parser.peek_token_ref();
+        if !matches!(next.token, Token::SemiColon | Token::EOF) {
+            parser.expected_ref::<()>("end of statement", next)?;
+        }
+    }
 }
 
 /// Parses a string that must hold one query, such as the text of a view.
 pub(crate) fn parse_one(sql: &str) -> Result<Statement, SqlError> {
-    let mut statements = statements(sql)?;
+    let mut statements = parser(&PostgreSqlDialect {}, sql)?.parse_statements()?;
     match (statements.pop(), statements.is_empty()) {
         (Some(statement @ Statement::Query(_)), true) => Ok(statement),
         _ => Err(SqlError::new(SqlState::SyntaxError, "expected one query")),
     }
 }
 
-fn statements(sql: &str) -> Result<Vec<Statement>, SqlError> {
-    let dialect = PostgreSqlDialect {};
-    Ok(Parser::new(&dialect).with_recursion_limit(NESTING).try_with_sql(sql)?.parse_statements()?)
+fn parser<'a>(dialect: &'a PostgreSqlDialect, sql: &str) -> Result<Parser<'a>, SqlError> {
+    Ok(Parser::new(dialect).with_recursion_limit(NESTING).try_with_sql(sql)?)
 }
 
 /// The allow-list. What is not named here is refused.
@@ -149,8 +180,12 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
                 Some(fold(&name))
             }))
         }
-        Statement::StartTransaction { begin, statements, .. } if statements.is_empty() => {
-            Ok(Command::Begin(if begin { "BEGIN" } else { "START TRANSACTION" }))
+        Statement::StartTransaction { begin, modes, statements, .. } if statements.is_empty() => {
+            let read_only = modes.iter().find_map(|mode| match mode {
+                TransactionMode::AccessMode(mode) => Some(*mode == TransactionAccessMode::ReadOnly),
+                TransactionMode::IsolationLevel(_) => None,
+            });
+            Ok(Command::Begin { words: if begin { "BEGIN" } else { "START TRANSACTION" }, read_only })
         }
         Statement::Commit { chain: false, .. } => Ok(Command::Commit),
         Statement::Rollback { chain: false, savepoint: None } => Ok(Command::Rollback),
@@ -183,7 +218,7 @@ fn refused(statement: &Statement) -> SqlError {
             format!("{} is not allowed: SQL has no access to files or the network", words[0]),
         ),
         _ => unsupported(&if words.is_empty() { "this statement".to_owned() } else { words.join(" ") })
-            .with_hint("this server runs queries, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions"),
+            .with_hint("this server runs queries, CREATE MODEL, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions"),
     }
 }
 

@@ -158,6 +158,10 @@ impl Connection {
                     self.put_notices()?;
                     return self.complete(tag, reports);
                 }
+                Some(Outcome::Work { rows, tag }) => {
+                    self.finish(guard, rows).await?;
+                    return self.complete(tag.to_owned(), Vec::new());
+                }
                 Some(Outcome::Rows { schema, rows, tag, counted }) => {
                     if let Some(told) = &portal.statement.columns
                         && !same_columns(told, &schema)

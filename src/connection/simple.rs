@@ -45,6 +45,10 @@ impl Connection {
                 self.put_notices()?;
                 self.complete(tag, reports)
             }
+            Some(Outcome::Work { rows, tag }) => {
+                self.finish(guard, rows).await?;
+                self.complete(tag.to_owned(), Vec::new())
+            }
             Some(Outcome::Rows { schema, rows, tag, counted }) => {
                 let columns = Columns::new(&schema, &Format::UnifiedText, self.session.settings.time_zone())?;
                 self.out.put(&columns.description())?;

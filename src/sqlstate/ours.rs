@@ -40,6 +40,12 @@ impl From<CatalogError> for SqlError {
     }
 }
 
+impl From<ModelError> for SqlError {
+    fn from(error: ModelError) -> Self {
+        function(&FunctionError::Model(error))
+    }
+}
+
 fn with_hint(mut error: SqlError, hint: Option<impl Into<String>>) -> SqlError {
     error.hint = error.hint.or(hint.map(Into::into));
     error
@@ -48,7 +54,7 @@ fn with_hint(mut error: SqlError, hint: Option<impl Into<String>>) -> SqlError {
 fn function(error: &FunctionError) -> SqlError {
     use SqlState::*;
     let state = match error {
-        FunctionError::Call { .. } => UndefinedFunction,
+        FunctionError::Call { .. } | FunctionError::NoSuchFunction { .. } => UndefinedFunction,
         FunctionError::InQuery { source, .. } => {
             let inner: SqlError = super::classify(source);
             let message = error.to_string().replace(&source.to_string(), &inner.message);
@@ -75,6 +81,7 @@ fn model(error: &ModelError) -> SqlError {
         ModelError::Corrupt { .. } => DataCorrupted,
         ModelError::RuntimeMissing { .. } | ModelError::Io { .. } => IoError,
         ModelError::Busy { .. } => ObjectInUse,
+        ModelError::HasAlias { .. } => DependentObjects,
         ModelError::Canceled => QueryCanceled,
         ModelError::Graph { .. } | ModelError::Runtime { .. } => return internal(&error.to_string()),
     };

@@ -3,6 +3,7 @@
 mod clients;
 mod demo;
 mod limits;
+mod models;
 mod readme;
 mod running;
 mod script;

@@ -216,6 +216,8 @@ pub enum Returns {
     Value(Type),
     /// Rows of these columns.
     Rows(&'static [Column]),
+    /// The rows of its query with these columns added.
+    QueryRows(&'static [Column]),
 }
 
 /// A way to fail that users meet.
@@ -297,15 +299,15 @@ impl Function {
         Ok(())
     }
 
-    /// The columns of a table function; empty for others.
+    /// The declared columns of a table function; empty for others.
     pub fn columns(&self) -> &'static [Column] {
         match self.returns {
-            Returns::Rows(columns) => columns,
+            Returns::Rows(columns) | Returns::QueryRows(columns) => columns,
             Returns::Value(_) => &[],
         }
     }
 
-    /// The engine's schema of a table function.
+    /// The engine's schema of a table function's declared columns.
     pub(crate) fn schema(&self) -> SchemaRef {
         let fields: Vec<_> = self.columns().iter().map(|c| Field::new(c.name, c.data_type.arrow(), c.nullable)).collect();
         SchemaRef::new(Schema::new(fields))
@@ -350,7 +352,10 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::finetune::DECLARATION,
         &crate::ips::DECLARATION,
         &crate::logloss::DECLARATION,
+        &crate::feature_info::DECLARATION,
+        &crate::predict::DECLARATION,
         &crate::predict_ctr::DECLARATION,
+        &crate::predict_cvr::DECLARATION,
     ];
     FUNCTIONS
 }
@@ -419,7 +424,7 @@ fn routine(function: &Function) -> Routine {
         arguments: arguments.collect(),
         result: match function.returns {
             Returns::Value(data_type) => data_type.pg(),
-            Returns::Rows(_) => "record",
+            Returns::Rows(_) | Returns::QueryRows(_) => "record",
         },
         columns: function.columns().iter().map(|column| (column.name, column.data_type.pg())).collect(),
         docs: format!("{}\n\n{}", function.summary, function.docs),

@@ -22,6 +22,14 @@ pub enum Error {
         /// The closest spelling, or another way out.
         hint: Option<String>,
     },
+    /// No function has this name (undefined function).
+    #[error("function {name} does not exist")]
+    NoSuchFunction {
+        /// The name that was called.
+        name: String,
+        /// The closest spelling.
+        hint: Option<String>,
+    },
     /// Something inside the `query` argument of a table function; the class is that of the source.
     #[error("in the {argument} argument of {function}: {source}")]
     InQuery {
@@ -107,18 +115,23 @@ impl Error {
             Self::InQuery { source, .. } => find(source).and_then(Self::detail),
             Self::NoSuchColumn { detail, .. } => Some(detail.clone()),
             Self::WrongType { detail, .. } => detail.clone(),
-            Self::Model(_) | Self::AmbiguousColumn { .. } | Self::InvalidValue { .. } | Self::Nulls { .. } | Self::Unsupported { .. } => {
-                None
-            }
+            Self::NoSuchFunction { .. }
+            | Self::Model(_)
+            | Self::AmbiguousColumn { .. }
+            | Self::InvalidValue { .. }
+            | Self::Nulls { .. }
+            | Self::Unsupported { .. } => None,
         }
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Call { hint, .. } | Self::NoSuchColumn { hint, .. } | Self::WrongType { hint, .. } | Self::InvalidValue { hint, .. } => {
-                hint.clone()
-            }
+            Self::Call { hint, .. }
+            | Self::NoSuchFunction { hint, .. }
+            | Self::NoSuchColumn { hint, .. }
+            | Self::WrongType { hint, .. }
+            | Self::InvalidValue { hint, .. } => hint.clone(),
             Self::InQuery { source, .. } => find(source).and_then(Self::hint),
             Self::Model(error) => model_hint(error),
             Self::AmbiguousColumn { hint, .. } | Self::Nulls { hint, .. } | Self::Unsupported { hint, .. } => Some(hint.clone()),

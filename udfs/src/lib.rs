@@ -13,6 +13,7 @@ pub mod auc;
 pub mod catalog;
 pub mod declaration;
 pub mod error;
+pub mod feature_info;
 mod features;
 pub mod finetune;
 pub mod ips;
@@ -21,7 +22,9 @@ mod metric;
 pub mod models;
 pub mod notice;
 mod pin;
+pub mod predict;
 pub mod predict_ctr;
+pub mod predict_cvr;
 pub mod reference;
 mod relation;
 pub mod rewrite;
@@ -36,8 +39,12 @@ use relation::{Relations, WholeRelations};
 /// Adds all functions over these models to a session: the functions themselves, the planner of those that return rows, the rules that settle
 /// model versions, and the query planner that runs them. The builder's own functions, planners and rules stay; its query planner is replaced.
 pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> SessionStateBuilder {
-    let relations = Relations::new(Arc::clone(&models), vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _]);
-    builder.scalar_functions().get_or_insert_default().push(Arc::new(predict_ctr::PredictCtr::function(Arc::clone(&models))));
+    let predict_ctr = predict_ctr::function(&models);
+    let relations = Relations::new(
+        vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
+        vec![Arc::new(predict::Predict(Arc::clone(&predict_ctr))) as _],
+    );
+    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr::function(&models)]);
     builder.aggregate_functions().get_or_insert_default().extend([
         Arc::new(MetricAggregate::<auc::Auc>::function()),
         Arc::new(MetricAggregate::<logloss::LogLoss>::function()),

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use stratagem_models::click::ClickModel;
 pub use stratagem_models::click::Start;
 use stratagem_models::features::Feature;
-use stratagem_models::registry::{ModelName, ModelRef, Registry, VersionInfo};
+use stratagem_models::registry::{Registry, VersionInfo};
 pub use stratagem_models::runtime::{Device, Runtime};
 
 pub use stratagem_models::error::{Error, Result};
+pub use stratagem_models::registry::{ModelName, ModelRef, Selector};
 
 /// The most models in memory; the one that was used longest ago gives way.
 const RESIDENT: usize = 16;
@@ -34,6 +35,34 @@ pub struct Pinned {
 impl fmt::Display for Pinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// A version that a statement works with to its end, also when it is deleted meanwhile.
+#[derive(Debug)]
+pub(crate) struct Held {
+    models: Arc<Models>,
+    pinned: Pinned,
+    model: OnceLock<Arc<ClickModel>>,
+}
+
+impl Held {
+    /// What the reference means now.
+    pub(crate) fn new(models: &Arc<Models>, reference: &str) -> Result<Self> {
+        Ok(Self { pinned: models.resolve(reference)?, models: Arc::clone(models), model: OnceLock::new() })
+    }
+
+    pub(crate) fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
+
+    /// The version in memory, loaded now if it was not before.
+    pub(crate) fn model(&self) -> Result<Arc<ClickModel>> {
+        if let Some(model) = self.model.get() {
+            return Ok(Arc::clone(model));
+        }
+        let model = self.models.model(&self.pinned)?;
+        Ok(Arc::clone(self.model.get_or_init(|| model)))
     }
 }
 
@@ -131,6 +160,16 @@ impl Models {
         let pinned = self.resolve(reference)?;
         let start = Start::load(&self.registry, &pinned.name, pinned.version)?;
         Ok((pinned, Arc::new(start)))
+    }
+
+    /// Deletes a version, or with `None` a model with all its versions, and forgets what is in memory of it. Statements that run with it keep
+    /// their copy.
+    pub fn remove(&self, name: &ModelName, version: Option<u32>) -> Result<()> {
+        self.registry.remove(name, version)?;
+        let stays = |pinned: &Pinned| pinned.name != *name || version.is_some_and(|version| pinned.version != version);
+        lock(&self.resident).models.retain(|pinned, _| stays(pinned));
+        lock(&self.features).retain(|pinned, _| stays(pinned));
+        Ok(())
     }
 
     /// All versions on disk, by name and version.

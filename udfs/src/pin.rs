@@ -13,8 +13,8 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::error::Error;
 use crate::features;
-use crate::models::{Models, Pinned};
-use crate::predict_ctr::{self, PredictCtr};
+use crate::models::{Held, Models};
+use crate::predict_ctr::Score;
 
 /// `predict_ctr('ctr', ...)` becomes `predict_ctr('ctr@3', ...)`, the same version everywhere in the statement.
 #[derive(Debug)]
@@ -40,28 +40,28 @@ impl AnalyzerRule for PinModels {
 }
 
 impl PinModels {
-    fn pin(&self, expression: Expr, pins: &mut HashMap<String, Pinned>) -> Result<Transformed<Expr>> {
+    fn pin(&self, expression: Expr, pins: &mut HashMap<String, Arc<Held>>) -> Result<Transformed<Expr>> {
         let Expr::ScalarFunction(call) = expression else { return Ok(Transformed::no(expression)) };
-        if !call.func.inner().is::<PredictCtr>() {
+        let Some(score) = call.func.inner().downcast_ref::<Score>() else {
             return Ok(Transformed::no(Expr::ScalarFunction(call)));
-        }
-        let ScalarFunction { func, mut args } = call;
-        let model = match args.first() {
-            Some(Expr::Literal(model, _)) => predict_ctr::reference(model)?.to_owned(),
-            // A prepared statement; the call comes here again with the parameter's value.
-            Some(Expr::Placeholder(_)) => return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
-            _ => return Err(predict_ctr::not_constant().into()),
         };
-        let pinned = match pins.get(&model) {
-            Some(pinned) => pinned.clone(),
+        let model = match call.args.first() {
+            Some(Expr::Literal(model, _)) => score.reference(model)?.to_owned(),
+            _ => return Err(score.not_constant().into()),
+        };
+        let held = match pins.get(&model) {
+            Some(held) => Arc::clone(held),
             None => {
-                let pinned = self.0.resolve(&model).map_err(Error::from)?;
-                pins.insert(model, pinned.clone());
-                pinned
+                let held = Arc::new(Held::new(&self.0, &model).map_err(Error::from)?);
+                pins.insert(model, Arc::clone(&held));
+                held
             }
         };
-        args[0] = Expr::Literal(ScalarValue::Utf8(Some(pinned.to_string())), None);
-        let known = self.0.features(&pinned).map_err(Error::from)?;
+        let known = self.0.features(held.pinned()).map_err(Error::from)?;
+        let version = Expr::Literal(ScalarValue::Utf8(Some(held.pinned().to_string())), None);
+        let func = score.with(held);
+        let mut args = call.args;
+        args[0] = version;
         prune(&mut args[1], &features::columns(&known));
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
     }
@@ -84,20 +84,17 @@ fn prune(row: &mut Expr, wanted: &[&str]) {
     }
 }
 
-/// The models that a plan will score with, as pinned by [`PinModels`].
-pub(crate) fn pinned(plan: &LogicalPlan, models: &Models) -> Result<Vec<Pinned>> {
-    let mut found: Vec<Pinned> = Vec::new();
+/// The models that a plan will score with, as settled by [`PinModels`].
+pub(crate) fn held(plan: &LogicalPlan) -> Result<Vec<Arc<Held>>> {
+    let mut found: Vec<Arc<Held>> = Vec::new();
     plan.apply_with_subqueries(|plan| {
         plan.apply_expressions(|expression| {
             expression.apply(|expression| {
                 if let Expr::ScalarFunction(call) = expression
-                    && call.func.inner().is::<PredictCtr>()
-                    && let Some(Expr::Literal(model, _)) = call.args.first()
+                    && let Some(held) = call.func.inner().downcast_ref::<Score>().and_then(Score::held)
+                    && !found.iter().any(|other| Arc::ptr_eq(other, held))
                 {
-                    let pinned = models.resolve(predict_ctr::reference(model)?).map_err(Error::from)?;
-                    if !found.contains(&pinned) {
-                        found.push(pinned);
-                    }
+                    found.push(Arc::clone(held));
                 }
                 Ok(TreeNodeRecursion::Continue)
             })

@@ -8,11 +8,13 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use stratagem_models::click::ClickModel;
+use stratagem_models::features::Batch;
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
 use crate::features::Encoder;
-use crate::models::Models;
+use crate::models::{Held, Models};
 
 /// The declaration of `predict_ctr`.
 pub static DECLARATION: Function = Function {
@@ -45,49 +47,99 @@ pub static DECLARATION: Function = Function {
 };
 
 /// The SQL function over the models of a server.
-#[derive(Debug)]
-pub(crate) struct PredictCtr {
+pub(crate) fn function(models: &Arc<Models>) -> Arc<ScalarUDF> {
+    Score::function(&DECLARATION, Task::Click, models)
+}
+
+/// Which of its probabilities a model is asked for; one that has only one gives that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The probability of a click.
+    Click,
+    /// The probability of a conversion after a click.
+    Conversion,
+}
+
+/// A function of a model and a row.
+#[derive(Debug, Clone)]
+pub(crate) struct Score {
+    declaration: &'static Function,
+    task: Task,
     models: Arc<Models>,
     signature: Signature,
+    /// The version of its model, once that is settled for the statement.
+    held: Option<Arc<Held>>,
 }
 
-impl PredictCtr {
-    pub(crate) fn function(models: Arc<Models>) -> ScalarUDF {
+impl Score {
+    pub(crate) fn function(declaration: &'static Function, task: Task, models: &Arc<Models>) -> Arc<ScalarUDF> {
         // Stable, not immutable: what a name without version means can change between statements, within one it is pinned.
-        ScalarUDF::from(Self { models, signature: DECLARATION.engine_signature(Volatility::Stable) })
+        let signature = declaration.engine_signature(Volatility::Stable);
+        Arc::new(ScalarUDF::from(Self { declaration, task, models: Arc::clone(models), signature, held: None }))
+    }
+
+    /// The function for calls with this version.
+    pub(crate) fn with(&self, held: Arc<Held>) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::from(Self { held: Some(held), ..self.clone() }))
+    }
+
+    pub(crate) fn held(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    /// The model reference in a constant argument.
+    pub(crate) fn reference<'a>(&self, argument: &'a ScalarValue) -> Result<&'a str, Error> {
+        match argument.try_as_str() {
+            Some(Some(reference)) => Ok(reference),
+            Some(None) => Err(Error::value(self.argument(), "is NULL")),
+            None if argument.is_null() => Err(Error::value(self.argument(), "is NULL")),
+            None => Err(self.declaration.check_types([&argument.data_type()]).err().unwrap_or_else(|| self.not_constant())),
+        }
+    }
+
+    /// The error for a model argument that is not known before the rows.
+    pub(crate) fn not_constant(&self) -> Error {
+        Error::InvalidValue {
+            object: self.argument(),
+            reason: "must be a constant".to_owned(),
+            hint: Some("to score with several models, write one call for each in a CASE".to_owned()),
+        }
+    }
+
+    fn argument(&self) -> String {
+        format!("argument model of {}", self.declaration.name)
+    }
+
+    /// The version that is settled, or else the one that the argument means now.
+    fn version(&self, model: &ScalarValue) -> Result<Arc<Held>, Error> {
+        match &self.held {
+            Some(held) => Ok(Arc::clone(held)),
+            None => Ok(Arc::new(Held::new(&self.models, self.reference(model)?)?)),
+        }
+    }
+
+    fn probabilities(&self, model: &ClickModel, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let scores = model.predict(batch)?;
+        let task = match self.task {
+            Task::Click => 0,
+            Task::Conversion => 1,
+        };
+        Ok(scores.task(task).collect())
     }
 }
 
-impl PartialEq for PredictCtr {
+impl PartialEq for Score {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.models, &other.models)
+        let version = |score: &Self| score.held.as_ref().map(|held| held.pinned().clone());
+        self.declaration.name == other.declaration.name && Arc::ptr_eq(&self.models, &other.models) && version(self) == version(other)
     }
 }
 
-impl Eq for PredictCtr {}
+impl Eq for Score {}
 
-impl Hash for PredictCtr {
+impl Hash for Score {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        DECLARATION.name.hash(state);
-    }
-}
-
-/// The model reference in a constant argument.
-pub(crate) fn reference(argument: &ScalarValue) -> Result<&str, Error> {
-    match argument.try_as_str() {
-        Some(Some(reference)) => Ok(reference),
-        Some(None) => Err(Error::value("argument model of predict_ctr", "is NULL")),
-        None if argument.is_null() => Err(Error::value("argument model of predict_ctr", "is NULL")),
-        None => Err(DECLARATION.check_types([&argument.data_type()]).err().unwrap_or_else(not_constant)),
-    }
-}
-
-/// The error for a model argument that is not known before the rows.
-pub(crate) fn not_constant() -> Error {
-    Error::InvalidValue {
-        object: "argument model of predict_ctr".to_owned(),
-        reason: "must be a constant".to_owned(),
-        hint: Some("to score with several models, write one call for each in a CASE".to_owned()),
+        self.declaration.name.hash(state);
     }
 }
 
@@ -100,9 +152,9 @@ fn fields(argument: &Field) -> Vec<FieldRef> {
     }
 }
 
-impl ScalarUDFImpl for PredictCtr {
+impl ScalarUDFImpl for Score {
     fn name(&self) -> &str {
-        DECLARATION.name
+        self.declaration.name
     }
 
     fn signature(&self) -> &Signature {
@@ -114,22 +166,22 @@ impl ScalarUDFImpl for PredictCtr {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        DECLARATION.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
+        self.declaration.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
         if let [Some(model), ..] = args.scalar_arguments {
-            let pinned = self.models.resolve(reference(model)?).map_err(Error::from)?;
-            let features = self.models.features(&pinned).map_err(Error::from)?;
-            Encoder::for_model(&pinned.to_string(), &features, &fields(&args.arg_fields[1]))?;
+            let held = self.version(model)?;
+            let features = self.models.features(held.pinned()).map_err(Error::from)?;
+            Encoder::for_model(&held.pinned().to_string(), &features, &fields(&args.arg_fields[1]))?;
         }
-        Ok(Arc::new(Field::new(DECLARATION.name, DataType::Float64, true)))
+        Ok(Arc::new(Field::new(self.declaration.name, DataType::Float64, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [model, row] = args.args.as_slice() else { return Err(not_constant().into()) };
-        let ColumnarValue::Scalar(model) = model else { return Err(not_constant().into()) };
-        let pinned = self.models.resolve(reference(model)?).map_err(Error::from)?;
-        let model = self.models.model(&pinned).map_err(Error::from)?;
+        let [model, row] = args.args.as_slice() else { return Err(self.not_constant().into()) };
+        let ColumnarValue::Scalar(model) = model else { return Err(self.not_constant().into()) };
+        let held = self.version(model)?;
+        let model = held.model().map_err(Error::from)?;
         let fields = fields(&args.arg_fields[1]);
-        let encoder = Encoder::for_model(&pinned.to_string(), model.features(), &fields)?;
+        let encoder = Encoder::for_model(&held.pinned().to_string(), model.features(), &fields)?;
         let (row, rows) = match row {
             ColumnarValue::Array(row) => (Arc::clone(row), row.len()),
             ColumnarValue::Scalar(row) => (row.to_array()?, 1),
@@ -138,8 +190,8 @@ impl ScalarUDFImpl for PredictCtr {
             Some(row) => (row.columns().to_vec(), row.nulls().cloned()),
             None => (vec![row], None),
         };
-        let scores = model.predict(&encoder.encode(&columns, rows)?).map_err(Error::from)?;
-        let result = Float64Array::new(scores.task(0).map(f64::from).collect(), nulls);
+        let probabilities = self.probabilities(&model, &encoder.encode(&columns, rows)?)?;
+        let result = Float64Array::new(probabilities.into_iter().map(f64::from).collect(), nulls);
         if matches!(args.args[1], ColumnarValue::Scalar(_)) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }

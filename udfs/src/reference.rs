@@ -13,11 +13,9 @@ pub fn markdown() -> String {
          Arguments can be given by position or by name (`name => value`); those with a default may be left out. A model is one text value: \
          `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias).\n\n",
     );
-    for (kind, title) in [
-        (Kind::Table, "Training: functions that return rows"),
-        (Kind::Scalar, "Scoring: functions of a row"),
-        (Kind::Aggregate, "Evaluation: aggregates"),
-    ] {
+    for (kind, title) in
+        [(Kind::Table, "Functions that return rows"), (Kind::Scalar, "Functions of a row"), (Kind::Aggregate, "Aggregates")]
+    {
         let _ = writeln!(page, "- {title}:");
         for function in functions().iter().filter(|function| function.kind == kind) {
             let _ = writeln!(page, "  [`{}`](#{}), {}", function.name, anchor(function.name), lower(function.summary));
@@ -49,6 +47,10 @@ fn entry(page: &mut String, function: &Function) {
         Returns::Rows(rows) => {
             page.push_str("\nReturns rows of:\n\n");
             columns(page, rows);
+        }
+        Returns::QueryRows(added) => {
+            page.push_str("\nReturns the rows of the query, with its columns and:\n\n");
+            columns(page, added);
         }
     }
     let _ = write!(page, "\nExample:\n\n```sql\n{};\n```\n\nErrors:\n\n", function.example);

@@ -1,5 +1,6 @@
-//! Table functions over a query: planned as a node above the query's own plan, so that optimizer rules, EXPLAIN and the authorization of a
-//! statement see what is read.
+//! Table functions: planned above the plan of their query, so that optimizer rules, EXPLAIN and the authorization of a statement see what is
+//! read. A function whose columns are declared is a [`Relation`], a node of its own; one that stands for a plan of the engine is an
+//! [`Expansion`], whose columns may depend on its arguments and on the query. One without a query is planned over a relation without rows.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
@@ -21,8 +22,7 @@ use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, Ident,
 
 use crate::declaration::{Function, Kind, Parameter, Role, Type, sql_type};
 use crate::error::Error;
-use crate::models::Models;
-use crate::{pin, rewrite};
+use crate::{declaration, pin, rewrite, spelling};
 
 mod node;
 mod whole;
@@ -31,16 +31,30 @@ pub(crate) use node::RelationNode;
 pub(crate) use whole::WholeRelations;
 pub use whole::writes;
 
-/// What a table function over a query does.
+/// What a table function with declared columns does.
 pub(crate) trait Relation: Debug + Send + Sync {
     /// Its declaration.
     fn declaration(&self) -> &'static Function;
+
+    /// Whether it changes nothing, so that it may run twice or be stopped early. One that does not say so is taken to write.
+    fn reads_only(&self) -> bool {
+        false
+    }
 
     /// Checks the arguments against the query's columns, as soon as the arguments are known.
     fn check(&self, arguments: &Constants, input: &DFSchema) -> Result<(), Error>;
 
     /// The plan that runs it over the query's plan.
     fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>;
+}
+
+/// What a table function stands for.
+pub(crate) trait Expansion: Debug + Send + Sync {
+    /// Its declaration.
+    fn declaration(&self) -> &'static Function;
+
+    /// The plan over the query's plan.
+    fn expand(&self, arguments: &Constants, input: LogicalPlan) -> Result<LogicalPlan>;
 }
 
 /// The constant arguments of a call, by parameter; the query's place holds NULL.
@@ -136,17 +150,37 @@ fn constant(function: &Function, parameter: &Parameter, argument: &Expr) -> Resu
 /// Plans the table functions of a session, from SQL to execution.
 #[derive(Debug, Clone)]
 pub(crate) struct Relations {
-    models: Arc<Models>,
     relations: Arc<[Arc<dyn Relation>]>,
+    expansions: Arc<[Arc<dyn Expansion>]>,
 }
 
 impl Relations {
-    pub(crate) fn new(models: Arc<Models>, relations: impl Into<Arc<[Arc<dyn Relation>]>>) -> Self {
-        Self { models, relations: relations.into() }
+    pub(crate) fn new(relations: impl Into<Arc<[Arc<dyn Relation>]>>, expansions: impl Into<Arc<[Arc<dyn Expansion>]>>) -> Self {
+        Self { relations: relations.into(), expansions: expansions.into() }
     }
 
     fn find(&self, name: &str) -> Option<&Arc<dyn Relation>> {
         self.relations.iter().find(|relation| relation.declaration().name == name)
+    }
+
+    /// The plan of a call.
+    fn logical(&self, function: &'static Function, call: Call) -> Result<LogicalPlan> {
+        let constants = Constants::of(function, &call.arguments)?;
+        if let Some(relation) = self.find(function.name) {
+            if let Some(constants) = constants {
+                relation.check(&constants, call.input.schema())?;
+            }
+            let node = RelationNode::new(function, relation.reads_only(), call.arguments, call.input, call.query)?;
+            return Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }));
+        }
+        let expansion = self.expansions.iter().find(|expansion| expansion.declaration().name == function.name);
+        let expansion = expansion.expect("every declared table function is a relation or an expansion, a test runs the examples of all");
+        let constants = constants.ok_or_else(|| Error::Unsupported {
+            reason: format!("{} takes no parameters such as $1, because its columns depend on its arguments", function.name),
+            hint: "write the value into the statement".to_owned(),
+        })?;
+        let expanded = expansion.expand(&constants, call.input)?;
+        LogicalPlanBuilder::from(expanded).alias(qualifier(function).value)?.build()
     }
 }
 
@@ -157,20 +191,16 @@ impl RelationPlanner for Relations {
             TableFactor::Function { name, args, .. } => (name, args),
             _ => return Ok(RelationPlanning::Original(Box::new(factor))),
         };
-        let Some(relation) = rewrite::declared(name).filter(|f| f.kind == Kind::Table).and_then(|f| self.find(f.name)) else {
+        let Some(function) = rewrite::declared(name).filter(|f| f.kind == Kind::Table) else {
+            known(&rewrite::spelled(name))?;
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
-        let function = relation.declaration();
         let call = Call::plan(function, rewrite::positional(function, arguments.clone())?, context)?;
-        if let Some(constants) = Constants::of(function, &call.arguments)? {
-            relation.check(&constants, call.input.schema())?;
-        }
+        let plan = self.logical(function, call)?;
         let alias = match factor {
             TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } => alias,
             _ => None,
         };
-        let node = RelationNode::new(function, call.arguments, call.input, call.query)?;
-        let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
@@ -186,6 +216,7 @@ impl Call {
     fn plan(function: &'static Function, arguments: Vec<FunctionArg>, context: &mut dyn RelationPlannerContext) -> Result<Self> {
         let mut planned = Vec::with_capacity(arguments.len());
         let mut input = None;
+        let takes_query = function.parameters.iter().any(|parameter| parameter.role == Role::Query);
         for (parameter, argument) in function.parameters.iter().zip(arguments) {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument else {
                 unreachable!("positional arguments are expressions");
@@ -200,7 +231,11 @@ impl Call {
                 (_, value) => planned.push(context.sql_to_expr(value, &DFSchema::empty())?),
             }
         }
-        let (input, query) = input.ok_or_else(|| Error::call(function, format!("{} needs a query", function.name), None))?;
+        let (input, query) = match input {
+            Some(input) => input,
+            None if takes_query => return Err(Error::call(function, format!("{} needs a query", function.name), None).into()),
+            None => (LogicalPlanBuilder::empty(false).build()?, String::new()),
+        };
         Ok(Self { arguments: planned, input, query })
     }
 }
@@ -237,9 +272,8 @@ impl ExtensionPlanner for Relations {
 impl QueryPlanner for Relations {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let explained = matches!(plan, LogicalPlan::Explain(_));
-        for pinned in if explained { vec![] } else { pin::pinned(plan, &self.models)? } {
-            let models = Arc::clone(&self.models);
-            let loaded = tokio::task::spawn_blocking(move || models.model(&pinned).map(drop)).await;
+        for held in if explained { vec![] } else { pin::held(plan)? } {
+            let loaded = tokio::task::spawn_blocking(move || held.model().map(drop)).await;
             match loaded {
                 Ok(loaded) => loaded.map_err(Error::from)?,
                 Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
@@ -258,6 +292,15 @@ fn in_order(session: &dyn Session) -> Option<SessionState> {
     let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
     state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
     Some(state)
+}
+
+/// Refuses a function of our own schemas that there is not.
+fn known(name: &str) -> Result<(), Error> {
+    if !name.starts_with("ml.") && !name.starts_with("ai.") {
+        return Ok(());
+    }
+    let close = spelling::closest(declaration::functions().iter().map(|function| function.name), name);
+    Err(Error::NoSuchFunction { name: name.to_owned(), hint: close.map(|close| format!("did you mean {close}?")) })
 }
 
 /// How the columns of a function's rows are qualified without an alias: by its name, as in PostgreSQL.

@@ -22,8 +22,8 @@ mod row;
 mod scope;
 
 pub(crate) use arguments::positional;
-pub(crate) use pass::declared;
 use pass::{Pass, Stop};
+pub(crate) use pass::{declared, spelled};
 
 /// What the rewrite has to know of the session.
 #[async_trait]

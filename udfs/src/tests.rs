@@ -25,6 +25,7 @@ use crate::{catalog, register_all, rewrite};
 
 mod catalogs;
 mod metrics;
+mod relations;
 mod scoring;
 mod training;
 

@@ -35,8 +35,13 @@ pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> 
 /// rename may be lost although the call returned.
 pub(crate) fn publish(temporary: &Path, target: &Path) -> Result<()> {
     sync_directory(temporary)?;
-    fs::rename(temporary, target).map_err(Error::io(target))?;
-    for parent in [target.parent(), temporary.parent()].into_iter().flatten() {
+    rename_directory(temporary, target)
+}
+
+/// Gives a folder another name, durably.
+pub(crate) fn rename_directory(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io(to))?;
+    for parent in [to.parent(), from.parent()].into_iter().flatten() {
         sync_directory(parent)?;
     }
     Ok(())

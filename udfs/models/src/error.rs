@@ -94,6 +94,16 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// An alias names the version that was to be deleted.
+    #[error("version {version} of model \"{name}\" cannot be deleted: it is {}", aliases.join(", "))]
+    HasAlias {
+        /// The model's name.
+        name: String,
+        /// The version.
+        version: u32,
+        /// The aliases of the version, sorted.
+        aliases: Vec<String>,
+    },
     /// Another writer holds the model.
     #[error("model \"{name}\" is being written by someone else")]
     Busy {
@@ -122,6 +132,10 @@ impl Error {
             Self::Corrupt { .. } => Some("train the model again, or restore the folder from a backup".to_owned()),
             Self::Data { hint, .. } => Some(hint.clone()),
             Self::RuntimeMissing { .. } => Some("run \"make setup\"".to_owned()),
+            Self::HasAlias { name, aliases, .. } => {
+                let alias = aliases.first().map_or("", String::as_str);
+                Some(format!("first ALTER MODEL {name} SET ALIAS {alias} = another version, or ALTER MODEL {name} DROP ALIAS {alias}"))
+            }
             Self::Busy { .. } => Some("try again when the other writer is done".to_owned()),
             Self::InvalidOption { .. } | Self::Graph { .. } | Self::Runtime { .. } | Self::Io { .. } | Self::Canceled => None,
         }

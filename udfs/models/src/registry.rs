@@ -4,24 +4,29 @@
 //! <root>/ctr/1/manifest.json      what it is: schema, statistics, metrics, options, source, SHA-256 of every file
 //! <root>/ctr/1/manifest.sha256    SHA-256 of the manifest
 //! <root>/ctr/1/scoring.onnx ...   the files the manifest lists
+//! <root>/ctr/highest              the highest version that was ever given, once a version has been deleted
 //! <root>/aliases.json             {"ctr": {"champion": 1}}
+//! <root>/.runs/7.json             a training: see [`Runs`]
 //! ```
 //!
 //! A version appears by one rename of a folder whose files are on disk already, so a reader or a crash never meets half of one.
 
 mod manifest;
 mod name;
+mod remove;
+mod runs;
+mod temporary;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 pub use self::manifest::{FileFacts, Manifest, Source};
 pub use self::name::{ModelName, ModelRef, Selector};
+pub use self::runs::{Evaluation, Metric, Outcome, Run, RunInfo, RunRecord, Runs, Status};
 use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, Result};
 
@@ -34,7 +39,6 @@ pub const LATEST_ALIAS: &str = "latest";
 const MANIFEST: &str = "manifest.json";
 const MANIFEST_HASH: &str = "manifest.sha256";
 const ALIASES: &str = "aliases.json";
-const TEMPORARY_PREFIX: &str = ".new-";
 
 /// How long a writer waits for another one: publishing takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,6 +49,7 @@ type Aliases = BTreeMap<ModelName, BTreeMap<String, u32>>;
 #[derive(Debug)]
 pub struct Registry {
     root: PathBuf,
+    runs: Runs,
 }
 
 /// One version of a model.
@@ -93,13 +98,18 @@ pub(crate) struct Stored {
 }
 
 impl Registry {
-    /// Opens a folder of models, creating it if it is missing, and removes what interrupted writers left behind.
+    /// Opens a folder of models, creating it if it is missing, removes what interrupted writers left behind and ends the runs of dead ones.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         durable::create_directory(&root)?;
-        let registry = Self { root };
+        let registry = Self { runs: Runs::open(root.join(".runs"))?, root };
         registry.sweep()?;
         Ok(registry)
+    }
+
+    /// The trainings and what they measured.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     /// The folder.
@@ -173,48 +183,45 @@ impl Registry {
         if alias == LATEST_ALIAS || ModelName::parse(alias).is_err() {
             return Err(Error::InvalidName { name: format!("{name}@{alias}") });
         }
+        let _lock = self.lock_aliases(name)?;
+        // Looked up under the lock, so that the version is not deleted meanwhile.
         self.resolve(&ModelRef { name: name.clone(), selector: Selector::Version(version) })?;
-        self.change_aliases(name, |aliases| {
-            aliases.entry(name.clone()).or_default().insert(alias.to_owned(), version);
-            Ok(())
-        })
+        let mut aliases = self.aliases()?;
+        aliases.entry(name.clone()).or_default().insert(alias.to_owned(), version);
+        self.write_aliases(aliases)
     }
 
     /// Removes an alias. Without `default` a bare name means the latest version again.
     pub fn remove_alias(&self, name: &ModelName, alias: &str) -> Result<()> {
-        self.change_aliases(name, |aliases| {
-            let own = aliases.entry(name.clone()).or_default();
-            if own.remove(alias).is_none() {
-                return Err(Error::NoSuchAlias { name: name.to_string(), alias: alias.to_owned(), known: own.keys().cloned().collect() });
-            }
-            Ok(())
-        })
+        let _lock = self.lock_aliases(name)?;
+        self.resolve(&ModelRef { name: name.clone(), selector: Selector::Alias(LATEST_ALIAS.to_owned()) })?;
+        let mut aliases = self.aliases()?;
+        let own = aliases.entry(name.clone()).or_default();
+        if own.remove(alias).is_none() {
+            return Err(Error::NoSuchAlias { name: name.to_string(), alias: alias.to_owned(), known: own.keys().cloned().collect() });
+        }
+        self.write_aliases(aliases)
     }
 
     /// Saves a new version and returns its number, which is higher than every earlier one of the name.
     /// `manifest` gets the version and the facts of the files; the rest is kept as it is.
     pub(crate) fn publish(&self, mut manifest: Manifest, files: &[(String, Vec<u8>)]) -> Result<u32> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = manifest.name.clone();
-        let busy = || Error::Busy { name: name.to_string() };
-        // Keeps another process's sweep away from the temporary folder.
-        let _writing = Lock::take(self.root.join(".writers"), Sharing::Shared, PATIENCE)?.ok_or_else(busy)?;
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = Temporary(self.root.join(format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id())));
-        durable::create_directory(&temporary.0)?;
+        let temporary = self.temporary(&name)?;
+        durable::create_directory(&temporary.path)?;
         manifest.files.clear();
         for (file, bytes) in files {
-            durable::write(&temporary.0.join(file), bytes)?;
+            durable::write(&temporary.path.join(file), bytes)?;
             manifest.files.insert(file.clone(), FileFacts { bytes: bytes.len() as u64, sha256: sha256(bytes) });
         }
         let own = self.root.join(name.as_str());
         durable::create_directory(&own)?;
-        let _numbering = Lock::take(own.join(".lock"), Sharing::Exclusive, PATIENCE)?.ok_or_else(busy)?;
-        manifest.version = self.latest(&name)?.unwrap_or(0) + 1;
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Io { path: temporary.0.join(MANIFEST), source: e.into() })?;
-        durable::write(&temporary.0.join(MANIFEST), &text)?;
-        durable::write(&temporary.0.join(MANIFEST_HASH), sha256(&text).as_bytes())?;
-        durable::publish(&temporary.0, &self.version_directory(&name, manifest.version))?;
+        let _numbering = self.lock_versions(&name)?;
+        manifest.version = self.highest(&name)? + 1;
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Io { path: temporary.path.join(MANIFEST), source: e.into() })?;
+        durable::write(&temporary.path.join(MANIFEST), &text)?;
+        durable::write(&temporary.path.join(MANIFEST_HASH), sha256(&text).as_bytes())?;
+        durable::publish(&temporary.path, &self.version_directory(&name, manifest.version))?;
         Ok(manifest.version)
     }
 
@@ -282,11 +289,17 @@ impl Registry {
         serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(ALIASES, e))
     }
 
-    fn change_aliases(&self, name: &ModelName, change: impl FnOnce(&mut Aliases) -> Result<()>) -> Result<()> {
-        let _lock =
-            Lock::take(self.root.join(".aliases"), Sharing::Exclusive, PATIENCE)?.ok_or_else(|| Error::Busy { name: name.to_string() })?;
-        let mut aliases = self.aliases()?;
-        change(&mut aliases)?;
+    fn lock_aliases(&self, name: &ModelName) -> Result<Lock> {
+        Lock::take(self.root.join(".aliases"), Sharing::Exclusive, PATIENCE)?.ok_or_else(|| Error::Busy { name: name.to_string() })
+    }
+
+    /// Keeps other writers from giving or deleting versions of a model whose folder is there.
+    fn lock_versions(&self, name: &ModelName) -> Result<Lock> {
+        let path = self.root.join(name.as_str()).join(".lock");
+        Lock::take(path, Sharing::Exclusive, PATIENCE)?.ok_or_else(|| Error::Busy { name: name.to_string() })
+    }
+
+    fn write_aliases(&self, mut aliases: Aliases) -> Result<()> {
         aliases.retain(|_, own| !own.is_empty());
         let text = serde_json::to_vec_pretty(&aliases).map_err(|e| Error::Io { path: self.root.join(ALIASES), source: e.into() })?;
         durable::replace(&self.root, ALIASES, &text)
@@ -295,30 +308,6 @@ impl Registry {
     fn no_such_model(&self, name: &ModelName) -> Error {
         let known = self.names().unwrap_or_default().iter().map(ToString::to_string).collect();
         Error::NoSuchModel { name: name.to_string(), known }
-    }
-
-    /// Removes the temporary folders of writers that died. Skipped while any writer is at work.
-    fn sweep(&self) -> Result<()> {
-        let Some(_lock) = Lock::take(self.root.join(".writers"), Sharing::Exclusive, Duration::ZERO)? else { return Ok(()) };
-        for entry in entries(&self.root)?.iter().filter(|e| e.starts_with(TEMPORARY_PREFIX)) {
-            let path = self.root.join(entry);
-            tracing::warn!(path = %path.display(), "removing a model that was never finished");
-            fs::remove_dir_all(&path).map_err(Error::io(path))?;
-        }
-        Ok(())
-    }
-}
-
-/// A folder that is removed when the writer gives up. After the rename it no longer exists.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if self.0.exists()
-            && let Err(error) = fs::remove_dir_all(&self.0)
-        {
-            tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays until the next start");
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::declaration::{Function, Role};
 #[derive(Clone)]
 pub(crate) struct RelationNode {
     function: &'static Function,
+    reads_only: bool,
     /// Tells two calls from one call that a common table expression has brought into a plan twice.
     call: u64,
     arguments: Vec<Expr>,
@@ -25,14 +26,24 @@ pub(crate) struct RelationNode {
 }
 
 impl RelationNode {
-    pub(super) fn new(function: &'static Function, arguments: Vec<Expr>, input: LogicalPlan, query: String) -> Result<Self> {
+    pub(super) fn new(
+        function: &'static Function,
+        reads_only: bool,
+        arguments: Vec<Expr>,
+        input: LogicalPlan,
+        query: String,
+    ) -> Result<Self> {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let schema = Arc::new(DFSchema::try_from_qualified_schema(qualifier(function).value, &function.schema())?);
-        Ok(Self { function, call: CALLS.fetch_add(1, Memory::Relaxed), arguments, input, query: query.into(), schema })
+        Ok(Self { function, reads_only, call: CALLS.fetch_add(1, Memory::Relaxed), arguments, input, query: query.into(), schema })
     }
 
     pub(crate) fn function(&self) -> &'static Function {
         self.function
+    }
+
+    pub(super) fn reads_only(&self) -> bool {
+        self.reads_only
     }
 
     pub(super) fn call(&self) -> u64 {

@@ -26,7 +26,7 @@ impl AnalyzerRule for WholeRelations {
         }
         let mut calls = HashSet::new();
         plan.apply_with_subqueries(|plan| {
-            if let Some(node) = relation(plan)
+            if let Some(node) = writer(plan)
                 && !calls.insert(node.call())
             {
                 let name = node.function().name;
@@ -71,14 +71,15 @@ fn early_end(node: &RelationNode, what: &str) -> datafusion::common::DataFusionE
     .into()
 }
 
-fn relation(plan: &LogicalPlan) -> Option<&RelationNode> {
+/// The call that a plan begins with, if it writes.
+fn writer(plan: &LogicalPlan) -> Option<&RelationNode> {
     let LogicalPlan::Extension(extension) = plan else { return None };
-    extension.node.as_any().downcast_ref::<RelationNode>()
+    extension.node.as_any().downcast_ref::<RelationNode>().filter(|node| !node.reads_only())
 }
 
 /// The call below a LIMIT that would be dropped before its end: there is nothing between that reads all rows first.
 fn cut_short(plan: &LogicalPlan) -> Option<&RelationNode> {
-    if let Some(node) = relation(plan) {
+    if let Some(node) = writer(plan) {
         return Some(node);
     }
     let reads_all = match plan {
@@ -90,14 +91,14 @@ fn cut_short(plan: &LogicalPlan) -> Option<&RelationNode> {
 }
 
 fn first(plan: &LogicalPlan) -> Option<&RelationNode> {
-    relation(plan).or_else(|| plan.inputs().into_iter().find_map(first))
+    writer(plan).or_else(|| plan.inputs().into_iter().find_map(first))
 }
 
 /// Whether a plan writes when it is run as a query: it trains and saves a model.
 pub fn writes(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let walk = plan.apply_with_subqueries(|plan| {
-        found |= relation(plan).is_some();
+        found |= writer(plan).is_some();
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     walk.is_err() || found

@@ -163,8 +163,13 @@ fn proceed<T>(result: Result<T, Stop>) -> ControlFlow<Stop, T> {
 
 /// The declaration of a called function, if it is one of ours.
 pub(crate) fn declared(name: &ObjectName) -> Option<&'static Function> {
-    let parts: Option<Vec<_>> = name.0.iter().map(|part| part.as_ident().map(normal)).collect();
-    declaration::function(&parts?.join("."))
+    declaration::function(&spelled(name))
+}
+
+/// The name as the engine compares it.
+pub(crate) fn spelled(name: &ObjectName) -> String {
+    let parts: Vec<_> = name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), normal)).collect();
+    parts.join(".")
 }
 
 /// Whether a statement calls any of our functions; if not, it need not be copied for the walk.

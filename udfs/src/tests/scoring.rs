@@ -168,3 +168,24 @@ async fn a_damaged_model_is_refused_by_name() {
     let refusal = shop.refusal(EXACT).await;
     assert_eq!(refusal.message, "model \"ctr@1\" is damaged: weights.safetensors does not match its SHA-256");
 }
+
+#[tokio::test]
+async fn a_statement_ends_with_the_version_it_began_with_although_that_is_dropped() {
+    use futures::StreamExt;
+    let shop = trained().await;
+    let expected = shop.rows(EXACT).await;
+    let plan = shop.plan("SELECT predict_ctr('ctr', i) AS p FROM impressions i").await.unwrap();
+    let mut stream = shop.context.execute_logical_plan(plan).await.unwrap().execute_stream().await.unwrap();
+    let mut rows = stream.next().await.unwrap().unwrap().num_rows();
+    assert!(rows < expected.len(), "there is more to score");
+    shop.models.remove(&crate::models::ModelName::parse("ctr").unwrap(), None).unwrap();
+    assert_eq!(shop.models.resident(), 0);
+    while let Some(batch) = stream.next().await {
+        rows += batch.unwrap().num_rows();
+    }
+    assert_eq!(rows, expected.len());
+    assert_eq!(shop.refusal(EXACT).await.message, "model \"ctr\" does not exist");
+    shop.train("ctr", ", seed => 1").await;
+    assert_eq!(shop.value("SELECT version FROM ml.models").await, "2");
+    assert_eq!(shop.refusal("SELECT predict_ctr('ctr@1', i) FROM impressions i").await.message, "model \"ctr\" has no version 1");
+}

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use super::*;
 use crate::click::{Progress, TrainOptions};
 
-fn name(text: &str) -> ModelName {
+pub(super) fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
 }
 
@@ -31,11 +31,11 @@ fn manifest(model: &str) -> Manifest {
     }
 }
 
-fn publish(registry: &Registry, model: &str, bytes: &[u8]) -> u32 {
+pub(super) fn publish(registry: &Registry, model: &str, bytes: &[u8]) -> u32 {
     registry.publish(manifest(model), &[("weights".to_owned(), bytes.to_vec())]).unwrap()
 }
 
-fn resolve(registry: &Registry, reference: &str) -> Result<u32> {
+pub(super) fn resolve(registry: &Registry, reference: &str) -> Result<u32> {
     registry.resolve(&reference.parse().unwrap()).map(|(_, version)| version)
 }
 

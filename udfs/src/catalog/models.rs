@@ -1,0 +1,64 @@
+//! `ml.models`
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray};
+use stratagem_models::registry::{State, VersionInfo};
+
+use super::{Table, bigints, doubles, integers, texts, times};
+use crate::declaration::{Column, Type};
+use crate::models::{Models, Result};
+
+pub(super) static TABLE: Table = Table {
+    name: "models",
+    summary: "All versions of all models",
+    columns: &[
+        Column::new("name", Type::Text, "The model's name."),
+        Column::new("version", Type::Integer, "The version, from 1."),
+        Column::new("is_default", Type::Boolean, "Whether the bare name means this version."),
+        Column::new("aliases", Type::Text, "The aliases of this version, separated by commas.").nullable(),
+        Column::new("created_at", Type::Timestamp, "When it was saved.").nullable(),
+        Column::new("model_type", Type::Text, "The architecture.").nullable(),
+        Column::new("label", Type::Text, "The label column of the training query.").nullable(),
+        Column::new("features", Type::Text, "The columns it reads, with their types.").nullable(),
+        Column::new("rows", Type::BigInt, "The rows of the training query.").nullable(),
+        Column::new("positives", Type::BigInt, "The rows with label 1 among them.").nullable(),
+        Column::new("epochs", Type::Integer, "The epochs it was trained for.").nullable(),
+        Column::new("train_loss", Type::Double, "Log loss of the training rows in the epoch that was kept.").nullable(),
+        Column::new("validation_loss", Type::Double, "Log loss of the held-out rows.").nullable(),
+        Column::new("validation_auc", Type::Double, "Area under the ROC curve of the held-out rows.").nullable(),
+        Column::new("validation_ece", Type::Double, "Expected calibration error of these rows, with 15 bins.").nullable(),
+        Column::new("source_query", Type::Text, "The training query.").nullable(),
+        Column::new("damage", Type::Text, "Why it cannot be used; NULL for a version that is whole.").nullable(),
+    ],
+    values,
+};
+
+fn values(models: &Models) -> Result<Vec<ArrayRef>> {
+    let versions = models.list()?;
+    let manifests = || versions.iter().map(VersionInfo::manifest);
+    let whole = || manifests().map(|m| m.and_then(|m| m.evaluation.as_ref()));
+    let damage = |version: &VersionInfo| match &version.state {
+        State::Ready(_) => None,
+        State::Damaged(reason) => Some(reason.clone()),
+    };
+    Ok(vec![
+        texts(versions.iter().map(|v| Some(v.name.as_str()))),
+        integers(versions.iter().map(|v| Some(v.version))),
+        Arc::new(versions.iter().map(|v| Some(v.is_default)).collect::<BooleanArray>()),
+        texts(versions.iter().map(|v| (!v.aliases.is_empty()).then(|| v.aliases.join(", ")))),
+        times(versions.iter().map(VersionInfo::created_at)),
+        texts(manifests().map(|m| m.map(|m| m.options.model_type.to_string()))),
+        texts(manifests().map(|m| m.map(|m| m.source.label.as_str()))),
+        texts(manifests().map(|m| m.map(|m| crate::features::listed_columns(&m.features)))),
+        bigints(manifests().map(|m| m.map(|m| m.rows))),
+        bigints(manifests().map(|m| m.map(|m| m.positives))),
+        integers(manifests().map(|m| m.and_then(|m| u32::try_from(m.epochs.len()).ok()))),
+        doubles(manifests().map(|m| m.map(|m| m.kept.train_loss))),
+        doubles(whole().map(|e| e.map(|e| e.logloss))),
+        doubles(whole().map(|e| e.and_then(|e| e.auc))),
+        doubles(whole().map(|e| e.map(|e| e.ece))),
+        texts(manifests().map(|m| m.map(|m| m.source.query.as_str()))),
+        texts(versions.iter().map(damage)),
+    ])
+}

@@ -1,0 +1,70 @@
+//! `ml.predict(model, query)`: the rows of a query with the predictions of a trained model.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::functions::core::named_struct;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
+
+use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
+use crate::error::Error;
+use crate::relation::{Constants, Expansion};
+
+const PREDICTED: &str = "predicted";
+
+/// The declaration of `ml.predict`.
+pub static DECLARATION: Function = Function {
+    name: "ml.predict",
+    kind: Kind::Table,
+    parameters: &[
+        Parameter::model("model", "The model: `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias)."),
+        Parameter::query("query", "The rows to score."),
+    ],
+    returns: Returns::QueryRows(&[Column::new(PREDICTED, Type::Double, "What `predict_ctr` returns for the row.").nullable()]),
+    summary: "The rows of a query with the predictions of a trained model",
+    docs: "Adds the prediction of a model to every row of a query; the rows come as they are scored. The model finds its features by name among \
+           the query's columns, as `predict_ctr` does. Columns that neither the model nor the statement reads are not read from the tables \
+           either, and a condition on other columns is checked before a row is scored.",
+    example: "SELECT * FROM ml.predict('ctr', query => $$SELECT * FROM impressions$$) ORDER BY predicted DESC LIMIT 20",
+    errors: &[
+        Failure { sqlstate: "42704", when: "the model, the version or the alias does not exist" },
+        Failure { sqlstate: "42703", when: "the query has no column for a feature of the model" },
+        Failure { sqlstate: "42804", when: "a column has a type that the model was not trained on" },
+        Failure { sqlstate: "22023", when: "the query already has a column of the name of an added one" },
+        Failure { sqlstate: "0A000", when: "an argument is a parameter such as `$1`" },
+        Failure { sqlstate: "XX001", when: "the files of the model are damaged" },
+    ],
+};
+
+/// Plans calls of `ml.predict` as a projection with `predict_ctr`.
+#[derive(Debug)]
+pub(crate) struct Predict(pub(crate) Arc<ScalarUDF>);
+
+impl Expansion for Predict {
+    fn declaration(&self) -> &'static Function {
+        &DECLARATION
+    }
+
+    fn expand(&self, arguments: &Constants, input: LogicalPlan) -> Result<LogicalPlan> {
+        let model = arguments.text("model")?;
+        let mut columns: Vec<Expr> = input.schema().iter().map(Expr::from).collect();
+        let names = input.schema().fields().iter().map(|field| field.name().clone());
+        let mut row = Vec::with_capacity(2 * columns.len());
+        for (name, column) in names.zip(&columns) {
+            if name == PREDICTED {
+                return Err(Error::InvalidValue {
+                    object: "the query".to_owned(),
+                    reason: format!("has a column \"{PREDICTED}\", which {} adds", DECLARATION.name),
+                    hint: Some(format!("give it another name: {PREDICTED} AS ...")),
+                }
+                .into());
+            }
+            row.extend([lit(name), column.clone()]);
+        }
+        let row = Expr::ScalarFunction(ScalarFunction::new_udf(named_struct(), row));
+        let score = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.0), vec![lit(model), row]));
+        columns.push(score.alias(PREDICTED));
+        LogicalPlanBuilder::from(input).project(columns)?.build()
+    }
+}
