@@ -22,6 +22,7 @@ pub mod models;
 pub mod notice;
 mod pin;
 pub mod predict_ctr;
+pub mod prepare;
 pub mod reference;
 mod relation;
 pub mod rewrite;
@@ -43,6 +44,8 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         Arc::new(MetricAggregate::<logloss::LogLoss>::function()),
         Arc::new(MetricAggregate::<ips::Ips>::function()),
     ]);
+    builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
+    builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());
     builder.relation_planners().get_or_insert_default().insert(0, planner);
     builder

@@ -21,7 +21,7 @@ mod pass;
 mod row;
 mod scope;
 
-pub(crate) use arguments::positional;
+pub(crate) use arguments::{plain, positional};
 pub(crate) use pass::declared;
 use pass::{Pass, Stop};
 
