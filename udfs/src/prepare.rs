@@ -1,4 +1,5 @@
-//! Columns made ready for a model: functions of a row, and functions that learn from many rows before they map one.
+//! Columns made ready for a model: functions of a row, functions that learn from many rows before they map one, and [`Transform`], a select
+//! list of both that is kept with a model and replayed when it scores.
 
 use std::sync::Arc;
 
@@ -25,7 +26,10 @@ pub(crate) mod split;
 pub(crate) mod standard_scaler;
 pub(crate) mod tf_idf;
 mod tokens;
+mod transform;
 mod values;
+
+pub use transform::{Bound, Fitted, Fitting, Transform};
 
 use fit::Learned;
 use map::MapFunction;
