@@ -13,6 +13,8 @@ pub enum Kind {
     Scalar,
     /// One value per group of rows.
     Aggregate,
+    /// One value per row, learned from all rows of its window.
+    Window,
     /// Rows: stands in FROM.
     Table,
 }
@@ -51,6 +53,10 @@ pub enum Type {
     Outcome,
     /// `boolean`, or a number that is 0 or 1.
     Label,
+    /// Any type that is not a list or a row.
+    Any,
+    /// `double precision[]`; any list of numbers is one.
+    Doubles,
     /// A row of named columns.
     Row,
     /// A query.
@@ -70,6 +76,8 @@ impl Type {
             Self::Number => "number",
             Self::Outcome => "number or boolean",
             Self::Label => "boolean or 0/1",
+            Self::Any => "any",
+            Self::Doubles => "double precision[]",
             Self::Row => "row",
             Self::Query => "query",
         }
@@ -79,7 +87,7 @@ impl Type {
     pub fn pg(self) -> &'static str {
         match self {
             Self::Number => "double precision",
-            Self::Label | Self::Outcome => "any",
+            Self::Label | Self::Outcome | Self::Any => "any",
             Self::Row => "record",
             Self::Query => "text",
             other => other.sql(),
@@ -98,6 +106,8 @@ impl Type {
             Self::Double | Self::Number => actual.is_numeric(),
             Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
             Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
+            Self::Any => !actual.is_nested(),
+            Self::Doubles => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
             Self::Row => true,
         }
     }
@@ -110,8 +120,17 @@ impl Type {
             Self::BigInt => DataType::Int64,
             Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
             Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
-            Self::Text | Self::Query | Self::Row => DataType::Utf8,
+            Self::Doubles => DataType::new_list(DataType::Float64, true),
+            Self::Text | Self::Query | Self::Row | Self::Any => DataType::Utf8,
         }
+    }
+}
+
+/// The type of a list's items.
+fn item(actual: &DataType) -> Option<&DataType> {
+    match actual {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type()),
+        _ => None,
     }
 }
 
@@ -356,6 +375,16 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::predict::DECLARATION,
         &crate::predict_ctr::DECLARATION,
         &crate::predict_cvr::DECLARATION,
+        &crate::prepare::bucketize::DECLARATION,
+        &crate::prepare::feature_cross::DECLARATION,
+        &crate::prepare::hash_bucketize::DECLARATION,
+        &crate::prepare::impute::DECLARATION,
+        &crate::prepare::one_hot::DECLARATION,
+        &crate::prepare::pca::DECLARATION,
+        &crate::prepare::quantile_bucketize::DECLARATION,
+        &crate::prepare::split::DECLARATION,
+        &crate::prepare::standard_scaler::DECLARATION,
+        &crate::prepare::tf_idf::DECLARATION,
     ];
     FUNCTIONS
 }

@@ -25,6 +25,7 @@ mod pin;
 pub mod predict;
 pub mod predict_ctr;
 pub mod predict_cvr;
+pub mod prepare;
 pub mod reference;
 mod relation;
 pub mod rewrite;
@@ -50,6 +51,8 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         Arc::new(MetricAggregate::<logloss::LogLoss>::function()),
         Arc::new(MetricAggregate::<ips::Ips>::function()),
     ]);
+    builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
+    builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());
     builder.relation_planners().get_or_insert_default().insert(0, planner);
     builder

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::catalog;
 use crate::declaration::{Column, Function, Kind, Parameter, Presence, Returns, functions};
+use crate::prepare;
 
 /// The reference of all functions and catalog tables as one page of Markdown.
 pub fn markdown() -> String {
@@ -13,23 +14,41 @@ pub fn markdown() -> String {
          Arguments can be given by position or by name (`name => value`); those with a default may be left out. A model is one text value: \
          `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias).\n\n",
     );
-    for (kind, title) in
-        [(Kind::Table, "Functions that return rows"), (Kind::Scalar, "Functions of a row"), (Kind::Aggregate, "Aggregates")]
-    {
-        let _ = writeln!(page, "- {title}:");
-        for function in functions().iter().filter(|function| function.kind == kind) {
+    for section in SECTIONS {
+        let _ = writeln!(page, "- {}:", section.title);
+        for function in section.functions() {
             let _ = writeln!(page, "  [`{}`](#{}), {}", function.name, anchor(function.name), lower(function.summary));
         }
     }
-    for kind in [Kind::Table, Kind::Scalar, Kind::Aggregate] {
-        functions().iter().filter(|function| function.kind == kind).for_each(|function| entry(&mut page, function));
-    }
+    SECTIONS.iter().flat_map(Section::functions).for_each(|function| entry(&mut page, function));
     page.push_str("\n# Tables of the schema `ml`\n");
     for table in catalog::tables() {
         let _ = writeln!(page, "\n## `ml.{}`\n\n{}.\n", table.name, table.summary);
         columns(&mut page, table.columns);
     }
     page
+}
+
+/// A part of the page.
+struct Section {
+    title: &'static str,
+    kind: Kind,
+    /// Whether the functions prepare columns for a model.
+    prepares: bool,
+}
+
+const SECTIONS: &[Section] = &[
+    Section { title: "Preparation: functions of a row", kind: Kind::Scalar, prepares: true },
+    Section { title: "Preparation: functions that learn from many rows", kind: Kind::Window, prepares: true },
+    Section { title: "Training: functions that return rows", kind: Kind::Table, prepares: false },
+    Section { title: "Scoring: functions of a row", kind: Kind::Scalar, prepares: false },
+    Section { title: "Evaluation: aggregates", kind: Kind::Aggregate, prepares: false },
+];
+
+impl Section {
+    fn functions(&self) -> impl Iterator<Item = &'static Function> {
+        functions().iter().copied().filter(|f| f.kind == self.kind && prepare::prepares(f) == self.prepares)
+    }
 }
 
 fn entry(page: &mut String, function: &Function) {
@@ -42,6 +61,9 @@ fn entry(page: &mut String, function: &Function) {
             let _ = write!(page, "\nReturns `{}`, one value per {per}.\n", data_type.sql());
             if function.kind == Kind::Aggregate {
                 page.push_str("Takes `FILTER`, `DISTINCT`, `GROUP BY` and `OVER` like any aggregate.\n");
+            }
+            if function.kind == Kind::Window {
+                page.push_str("Needs `OVER ()` or `OVER (PARTITION BY ...)`; in the `TRANSFORM` of a model it stands without.\n");
             }
         }
         Returns::Rows(rows) => {

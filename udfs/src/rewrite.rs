@@ -21,7 +21,7 @@ mod pass;
 mod row;
 mod scope;
 
-pub(crate) use arguments::positional;
+pub(crate) use arguments::{plain, positional};
 use pass::{Pass, Stop};
 pub(crate) use pass::{declared, spelled};
 

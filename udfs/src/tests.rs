@@ -25,6 +25,7 @@ use crate::{catalog, register_all, rewrite};
 
 mod catalogs;
 mod metrics;
+mod preparing;
 mod relations;
 mod scoring;
 mod training;
@@ -174,6 +175,7 @@ async fn the_catalog_names_every_function() {
         let state = shop.context.state();
         let known = state.scalar_functions().contains_key(function.name)
             || state.aggregate_functions().contains_key(function.name)
+            || state.window_functions().contains_key(function.name)
             || function.kind == crate::declaration::Kind::Table;
         assert!(known, "{}", function.name);
     }

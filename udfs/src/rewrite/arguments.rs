@@ -1,6 +1,8 @@
 //! Binds the arguments of a call to the parameters of its declaration.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Ident, SetExpr, Statement, Value};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, SetExpr, Statement, Value, WindowType,
+};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -217,6 +219,30 @@ pub(super) fn misplaced(function: &Function) -> Error {
     let (reason, hint) = match function.kind {
         Kind::Table => ("returns rows and stands in FROM only", format!("SELECT * FROM {}(...)", function.name)),
         Kind::Scalar | Kind::Aggregate => ("returns a value and cannot stand in FROM", format!("SELECT {}(...) FROM ...", function.name)),
+        Kind::Window => ("returns a value and cannot stand in FROM", format!("SELECT {}(...) OVER () FROM ...", function.name)),
     };
     Error::call(function, format!("{} {reason}", function.name), Some(format!("write {hint}")))
+}
+
+/// Checks the clauses after the arguments of a function that learns from its window: OVER, and nothing that the function would pass over.
+pub(super) fn window(function: &Function, call: &Call) -> Result<()> {
+    let refused = |reason: &str, hint: String| Err(Error::call(function, format!("{} {reason}", function.name), Some(hint)));
+    let Some(over) = &call.over else {
+        let hint = format!("write {}(...) OVER () to learn from all rows, or use it in the TRANSFORM of a model", function.name);
+        return refused("learns from many rows and needs OVER", hint);
+    };
+    if matches!(over, WindowType::WindowSpec(window) if window.window_frame.is_some()) {
+        return refused("learns from whole partitions and takes no frame", "leave ROWS, RANGE or GROUPS out".to_owned());
+    }
+    let plain = plain(call);
+    if plain { Ok(()) } else { refused("takes no DISTINCT, FILTER or NULLS clause", "filter the rows in a subquery".to_owned()) }
+}
+
+/// Whether a call has arguments only, apart from OVER.
+pub(crate) fn plain(call: &Call) -> bool {
+    let arguments = match &call.args {
+        FunctionArguments::List(list) => list.duplicate_treatment.is_none() && list.clauses.is_empty(),
+        FunctionArguments::None | FunctionArguments::Subquery(_) => true,
+    };
+    arguments && call.filter.is_none() && call.null_treatment.is_none() && call.within_group.is_empty()
 }

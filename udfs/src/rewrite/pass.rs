@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, FromTable, FunctionArg, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr,
+    Cte, Expr, FromTable, FunctionArg, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SetExpr,
     Statement, TableFactor, TableWithJoins, VisitMut, Visitor, VisitorMut, With,
 };
 
@@ -274,6 +274,13 @@ impl VisitorMut for Pass<'_> {
         let Some(function) = declared(&call.name) else { return ControlFlow::Continue(()) };
         if function.kind == Kind::Table {
             return proceed(Err(arguments::misplaced(function).into()));
+        }
+        if function.kind == Kind::Window {
+            proceed(arguments::window(function, call).map_err(Stop::from))?;
+        }
+        if call.name.0.len() > 1 {
+            // The engine looks functions with a schema up by the text of their name.
+            call.name = ObjectName::from(function.name.split('.').map(Ident::new).collect::<Vec<_>>());
         }
         match &mut call.args {
             FunctionArguments::List(list) => list.args = proceed(self.call(function, mem::take(&mut list.args)))?,
