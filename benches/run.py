@@ -5,8 +5,9 @@
 
 A benchmark is a JSON file with two sides, `stratagem` and `peer`, each a command whose last line of output is a JSON object with
 the field that `value` names. The sides run in alternation on the same machine, medians are compared, the ratio comes first
-(above 1: Stratagem is faster), and a dated line with the hardware is added to benches/results/NAME.csv. In commands {stratagem},
+(above 1: Stratagem is better), and a dated line with the hardware is added to benches/results/NAME.csv. In commands {stratagem},
 {examples}, {python}, {cores} stand for the built program, the built examples, the peer's Python and the number of cores.
+A benchmark whose folder `needs` is missing is skipped, and says so at the end.
 Only the standard library; what a peer needs goes into an environment of its own below the cache folder.
 """
 
@@ -30,6 +31,10 @@ COLUMNS = ["date", "ratio", "stratagem", "peer", "unit", "stratagem_range", "pee
 
 class Problem(Exception):
     """Why a benchmark has no result, as one sentence."""
+
+
+class Skipped(Exception):
+    """The same, where that is no failure."""
 
 
 def say(text):
@@ -111,7 +116,7 @@ def compare(bench):
 
 
 def ratio_of(ours, peers, better):
-    """How many times as fast Stratagem is, by the medians."""
+    """How many times as good Stratagem is, by the medians."""
     ours, peers = statistics.median(ours), statistics.median(peers)
     return ours / peers if better == "higher" else peers / ours
 
@@ -156,6 +161,8 @@ def keep(name, row):
 def run(path):
     bench = json.loads(path.read_text(encoding="utf-8"))
     say(f"bench: {path.stem}: {bench['promise']}")
+    if "needs" in bench and not (REPOSITORY / bench["needs"]).is_dir():
+        raise Skipped(f"the folder {bench['needs']} is missing")
     ours, peers = compare(bench)
     unit = bench["unit"]
     ratio = ratio_of(ours, peers, bench["better"])
@@ -181,19 +188,21 @@ def run(path):
 def main():
     names = sys.argv[1:]
     paths = [BENCHES / f"{name}.json" for name in names] if names else sorted(BENCHES.glob("*.json"))
-    lines, problems = [], []
+    lines, skipped, problems = [], [], []
     for path in paths:
         try:
             lines.append(run(path))
         except FileNotFoundError as error:
             problems.append(f"bench: {path.stem}: {error.filename} is missing")
+        except Skipped as reason:
+            skipped.append(f"bench: {path.stem}: SKIPPED, nothing was measured: {reason}")
         except Problem as problem:
             problems.append(f"bench: {path.stem}: {problem}")
     if lines:
-        say("\n  ratio  (above 1: Stratagem is faster; medians; lines with the hardware are in benches/results/)")
+        say("\n  ratio  (above 1: Stratagem is better; medians; lines with the hardware are in benches/results/)")
         say("\n".join(lines))
-    for problem in problems:
-        say(problem)
+    for line in skipped + problems:
+        say(line)
     sys.exit(1 if problems else 0)
 
 
