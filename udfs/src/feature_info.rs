@@ -27,7 +27,8 @@ pub static DECLARATION: Function = Function {
         Column::new("source", Type::Text, "The column of the training query that it is made from."),
         Column::new("sql_type", Type::Text, "The type of that column."),
         Column::new("encoding", Type::Text, "`category`, `hashed`, `number`, `items`, `vector`, `words`, `history` or `unused`."),
-        Column::new("parameters", Type::Text, "What was learned from the training rows for the encoding; for `unused` the reason.").nullable(),
+        Column::new("parameters", Type::Text, "What was learned from the training rows for the encoding; for `unused` the reason.")
+            .nullable(),
         Column::new("missing", Type::Double, "Share of the training rows without a value."),
         Column::new("distinct_values", Type::BigInt, "Distinct values in the training rows, as far as they were counted."),
     ]),

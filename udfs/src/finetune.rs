@@ -12,10 +12,12 @@ use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Ty
 use crate::error::Error;
 use crate::features::{Encoder, Treatments};
 use crate::models::{Models, Pinned, Start};
+use crate::prepare::Transform;
 use crate::relation::{Constants, Relation};
 use crate::spelling;
 
 mod exec;
+mod record;
 mod rows;
 
 use exec::FinetuneExec;
@@ -43,6 +45,13 @@ pub static DECLARATION: Function = Function {
             Type::Text,
             "What columns are to be, where their values suggest another thing: `'price: log, zip: category, note: skip'`. Treatments: `skip`, \
              `category`, `hash(n)`, `standard`, `log`, `quantile(n)`, `piecewise`, `ngrams`.",
+        )
+        .or("NULL"),
+        Parameter::value(
+            "transform",
+            Type::Text,
+            "How columns are prepared, as a select list over the query: `'ml.quantile_bucketize(price, 20) AS price_b, *'`. What the `ml` \
+             functions learn from the training rows is kept with the model, which then takes raw rows.",
         )
         .or("NULL"),
         Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights.").or("NULL"),
@@ -121,6 +130,7 @@ pub static DECLARATION: Function = Function {
             when: "a column has a type that cannot be a feature (a row, bytes), or the label is not boolean or numeric",
         },
         Failure { sqlstate: "42704", when: "the model to go on from does not exist" },
+        Failure { sqlstate: "42601", when: "`transform` is not a select list" },
         Failure { sqlstate: "22004", when: "a label is NULL in some rows" },
         Failure {
             sqlstate: "22023",
@@ -159,10 +169,14 @@ impl Relation for Finetune {
 #[derive(Debug)]
 struct Training {
     name: ModelName,
-    /// The labels' columns in the query, with their names: the click, and the conversion if there is one.
+    /// How the query's rows are prepared; the columns below are those of the result.
+    transform: Option<Transform>,
+    /// The labels' columns, with their names: the click, and the conversion if there is one.
     labels: Vec<(usize, String)>,
     /// The column of a split by time or by column.
     split: Option<usize>,
+    /// The name of the column that marks held-out rows.
+    mark: Option<String>,
     /// The version to go on from.
     base: Option<(Pinned, Arc<Start>)>,
     encoder: Encoder,
@@ -174,6 +188,9 @@ struct Training {
 impl Training {
     fn new(models: &Models, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let name = ModelName::parse(arguments.text("model")?)?;
+        let transform = arguments.optional_text("transform").map(|select| Transform::parse(select, schema)).transpose()?;
+        let prepared = transform.as_ref().map(Transform::output);
+        let schema = prepared.as_deref().unwrap_or(schema);
         let mut labels = vec![label(arguments.text("label")?, "label", schema)?];
         if let Some(conversion) = arguments.optional_text("conversion") {
             labels.push(label(conversion, "conversion", schema)?);
@@ -194,7 +211,15 @@ impl Training {
                 Encoder::for_training(schema.fields(), &without, &wishes)?
             }
         };
-        Ok(Self { name, labels, split, base, encoder, columns, options, query: query.to_owned() })
+        let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
+        Ok(Self { name, transform, labels, split, mark, base, encoder, columns, options, query: query.to_owned() })
+    }
+
+    /// Names of the columns that are no features.
+    fn except(&self) -> Vec<String> {
+        let mut except: Vec<String> = self.labels.iter().map(|(_, name)| name.clone()).collect();
+        except.extend(self.mark.clone());
+        except
     }
 }
 

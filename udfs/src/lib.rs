@@ -16,6 +16,7 @@ pub mod error;
 pub mod feature_info;
 mod features;
 pub mod finetune;
+mod intake;
 pub mod ips;
 pub mod logloss;
 mod metric;

@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use stratagem_models::click::ClickModel;
 pub use stratagem_models::click::Start;
-use stratagem_models::features::Feature;
 use stratagem_models::registry::{Registry, VersionInfo};
 pub use stratagem_models::runtime::{Device, Runtime};
 
 pub use stratagem_models::error::{Error, Result};
+
+use crate::intake::Intake;
 pub use stratagem_models::registry::{ModelName, ModelRef, Selector};
 
 /// The most models in memory; the one that was used longest ago gives way.
 const RESIDENT: usize = 16;
 
-/// The most versions whose features are remembered.
+/// The most versions whose columns are remembered.
 const REMEMBERED: usize = 1024;
 
 /// Where the runtime's library is, asked for when the first model is needed; an error is one sentence with the command that repairs it.
@@ -73,7 +74,7 @@ pub struct Models {
     device: Device,
     runtime: Mutex<Option<Arc<Runtime>>>,
     resident: Mutex<Resident>,
-    features: Mutex<HashMap<Pinned, Arc<[Feature]>>>,
+    intakes: Mutex<HashMap<Pinned, Arc<Intake>>>,
 }
 
 /// The models in memory, with the time of their last use.
@@ -98,7 +99,7 @@ impl Models {
             device,
             runtime: Mutex::default(),
             resident: Mutex::default(),
-            features: Mutex::default(),
+            intakes: Mutex::default(),
         })
     }
 
@@ -130,18 +131,18 @@ impl Models {
         Ok(Pinned { name, version })
     }
 
-    /// The input columns of a version; it is not loaded for that.
-    pub fn features(&self, pinned: &Pinned) -> Result<Arc<[Feature]>> {
-        if let Some(known) = lock(&self.features).get(pinned) {
+    /// What a version takes from rows; it is not loaded for that.
+    pub(crate) fn intake(&self, pinned: &Pinned) -> Result<Arc<Intake>> {
+        if let Some(known) = lock(&self.intakes).get(pinned) {
             return Ok(Arc::clone(known));
         }
-        let features: Arc<[Feature]> = self.registry.manifest(&pinned.name, pinned.version)?.features.into();
-        let mut known = lock(&self.features);
+        let intake = Arc::new(Intake::new(self.registry.manifest(&pinned.name, pinned.version)?)?);
+        let mut known = lock(&self.intakes);
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(pinned.clone(), Arc::clone(&features));
-        Ok(features)
+        known.insert(pinned.clone(), Arc::clone(&intake));
+        Ok(intake)
     }
 
     /// A version in memory, loaded now if it was not before.
@@ -168,7 +169,7 @@ impl Models {
         self.registry.remove(name, version)?;
         let stays = |pinned: &Pinned| pinned.name != *name || version.is_some_and(|version| pinned.version != version);
         lock(&self.resident).models.retain(|pinned, _| stays(pinned));
-        lock(&self.features).retain(|pinned, _| stays(pinned));
+        lock(&self.intakes).retain(|pinned, _| stays(pinned));
         Ok(())
     }
 

@@ -12,7 +12,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::error::Error;
-use crate::features;
 use crate::models::{Held, Models};
 use crate::predict_ctr::Score;
 
@@ -57,12 +56,12 @@ impl PinModels {
                 held
             }
         };
-        let known = self.0.features(held.pinned()).map_err(Error::from)?;
+        let known = self.0.intake(held.pinned()).map_err(Error::from)?;
         let version = Expr::Literal(ScalarValue::Utf8(Some(held.pinned().to_string())), None);
         let func = score.with(held);
         let mut args = call.args;
         args[0] = version;
-        prune(&mut args[1], &features::columns(&known));
+        prune(&mut args[1], &known.columns());
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
     }
 }

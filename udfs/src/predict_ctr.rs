@@ -13,7 +13,6 @@ use stratagem_models::features::Batch;
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
-use crate::features::Encoder;
 use crate::models::{Held, Models};
 
 /// The declaration of `predict_ctr`.
@@ -169,8 +168,8 @@ impl ScalarUDFImpl for Score {
         self.declaration.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
         if let [Some(model), ..] = args.scalar_arguments {
             let held = self.version(model)?;
-            let features = self.models.features(held.pinned()).map_err(Error::from)?;
-            Encoder::for_model(&held.pinned().to_string(), &features, &fields(&args.arg_fields[1]))?;
+            let intake = self.models.intake(held.pinned()).map_err(Error::from)?;
+            intake.bind(&held.pinned().to_string(), &fields(&args.arg_fields[1]))?;
         }
         Ok(Arc::new(Field::new(self.declaration.name, DataType::Float64, true)))
     }
@@ -180,8 +179,8 @@ impl ScalarUDFImpl for Score {
         let ColumnarValue::Scalar(model) = model else { return Err(self.not_constant().into()) };
         let held = self.version(model)?;
         let model = held.model().map_err(Error::from)?;
-        let fields = fields(&args.arg_fields[1]);
-        let encoder = Encoder::for_model(&held.pinned().to_string(), model.features(), &fields)?;
+        let intake = self.models.intake(held.pinned()).map_err(Error::from)?;
+        let reader = intake.bind(&held.pinned().to_string(), &fields(&args.arg_fields[1]))?;
         let (row, rows) = match row {
             ColumnarValue::Array(row) => (Arc::clone(row), row.len()),
             ColumnarValue::Scalar(row) => (row.to_array()?, 1),
@@ -190,7 +189,7 @@ impl ScalarUDFImpl for Score {
             Some(row) => (row.columns().to_vec(), row.nulls().cloned()),
             None => (vec![row], None),
         };
-        let probabilities = self.probabilities(&model, &encoder.encode(&columns, rows)?)?;
+        let probabilities = self.probabilities(&model, &reader.read(&columns, rows)?)?;
         let result = Float64Array::new(probabilities.into_iter().map(f64::from).collect(), nulls);
         if matches!(args.args[1], ColumnarValue::Scalar(_)) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));

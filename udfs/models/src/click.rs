@@ -86,6 +86,8 @@ pub struct Trained {
     calibration: Vec<Calibration>,
     /// With every default filled in; those of the best trial.
     options: TrainOptions,
+    /// All settings that were tried.
+    trials: Vec<TrainOptions>,
     epochs: Vec<Progress>,
     kept: Progress,
     evaluation: Option<Evaluation>,
@@ -132,7 +134,8 @@ pub fn train(
         epochs.push(progress.clone());
         on_epoch(progress)
     };
-    let (options, first) = search::best(&job, &options, &start, &mut on_epoch)?;
+    let (best, trials, first) = search::best(&job, &options, &start, &mut on_epoch)?;
+    let options = trials[best].clone();
     let net = model::net(&encoding, &options);
     let kept = first.kept.clone();
     let mut outcomes = vec![first];
@@ -149,6 +152,7 @@ pub fn train(
         weights: Weights { known: learned.known, members: outcomes.into_iter().map(|outcome| outcome.member).collect() },
         calibration,
         options,
+        trials,
         epochs,
         kept,
         evaluation,
@@ -224,6 +228,16 @@ impl Trained {
     /// The options of the training, with every default filled in.
     pub fn options(&self) -> &TrainOptions {
         &self.options
+    }
+
+    /// The rows it was trained and validated on.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The settings that were tried, in order.
+    pub fn trials(&self) -> &[TrainOptions] {
+        &self.trials
     }
 
     /// Figures of every epoch.

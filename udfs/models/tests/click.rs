@@ -96,7 +96,7 @@ fn a_saved_model_predicts_the_same_bits_after_reopening() {
     let trained = fit(&examples, &TrainOptions { ensembles: 2, ..options() });
     let before = scores(&trained, &examples.batch);
     let folder = tempfile::tempdir().unwrap();
-    let version = trained.save(&Registry::open(folder.path()).unwrap(), &ctr(), source()).unwrap();
+    let version = trained.save(&Registry::open(folder.path()).unwrap(), &ctr(), source(), None).unwrap();
     let registry = Registry::open(folder.path()).unwrap();
     let model = ClickModel::load(&runtime(), &registry, &ctr(), version).unwrap();
     let after = predict(&model, &examples.batch);
@@ -114,7 +114,7 @@ fn the_same_seed_gives_the_same_files_and_another_seed_others() {
     let registry = Registry::open(folder.path()).unwrap();
     let options = TrainOptions { dropout: 0.1, threads: 2, ..options() };
     let files = |seed| {
-        let version = fit(&examples, &TrainOptions { seed, ..options.clone() }).save(&registry, &ctr(), source()).unwrap();
+        let version = fit(&examples, &TrainOptions { seed, ..options.clone() }).save(&registry, &ctr(), source(), None).unwrap();
         registry.manifest(&ctr(), version).unwrap().files
     };
     let (first, second, other) = (files(1), files(1), files(2));
@@ -127,7 +127,7 @@ fn the_same_seed_gives_the_same_files_and_another_seed_others() {
 fn a_damaged_model_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::open(folder.path()).unwrap();
-    let version = fit(&item_and_age(500, 7, |_, _| 0.3), &options()).save(&registry, &ctr(), source()).unwrap();
+    let version = fit(&item_and_age(500, 7, |_, _| 0.3), &options()).save(&registry, &ctr(), source(), None).unwrap();
     let path = folder.path().join("ctr/1/weights.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -321,7 +321,7 @@ fn a_training_goes_on_from_a_version_and_learns_its_new_values() {
     let registry = Registry::open(folder.path()).unwrap();
     let rate = |item: u64| if item.is_multiple_of(2) { 0.5 } else { 0.1 };
     let first = fit(&item_and_age(6_000, 24, |item, _| rate(item)), &TrainOptions { ensembles: 2, ..options() });
-    let version = first.save(&registry, &ctr(), source()).unwrap();
+    let version = first.save(&registry, &ctr(), source(), None).unwrap();
     let start = Start::load(&registry, &ctr(), version).unwrap();
     // Items 41 to 80 are new; the old ones do not occur.
     let mut later = item_and_age(6_000, 25, |item, _| rate(item));
@@ -334,7 +334,7 @@ fn a_training_goes_on_from_a_version_and_learns_its_new_values() {
     let scores = scores(&second, &batch);
     assert!(scores[0] < 0.25 && scores[1] > 0.35, "forgot old items: {scores:?}");
     assert!(scores[2] < 0.25 && scores[3] > 0.35, "did not learn new items: {scores:?}");
-    let version = second.save(&registry, &ctr(), source()).unwrap();
+    let version = second.save(&registry, &ctr(), source(), None).unwrap();
     assert_eq!(registry.manifest(&ctr(), version).unwrap().parent, Some(1));
 }
 

@@ -20,8 +20,10 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use stratagem_models::click::{self, Progress, Trained};
 use stratagem_models::examples::Examples;
 use stratagem_models::registry::Source;
+use stratagem_models::registry::Outcome;
 use tokio::sync::mpsc;
 
+use super::record;
 use super::rows::{self, Rows};
 use super::{DECLARATION, Training};
 use crate::error::Error;
@@ -197,31 +199,50 @@ fn train(
     report: &mpsc::UnboundedSender<Report>,
     stop: &AtomicBool,
 ) {
+    let mut run = None;
     let outcome = (|| {
         let started = Instant::now();
         let examples = Examples::collect(training.columns.clone(), std::mem::take(&mut rows.collectors), &rows.scratch)?;
         // Nobody listens to a training that was stopped; it finds out in its next step.
         let _ = report.send(Report::Began { rows: examples.rows(), on_disk: examples.is_on_disk() });
-        let mut on_epoch = |progress: &Progress| match report.send(Report::Epoch(progress.clone(), started.elapsed().as_secs_f64())) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        let run = run.insert(record::begin(models, training, examples.rows())?);
+        let mut on_epoch = |progress: &Progress| {
+            record::epoch(run, progress);
+            match report.send(Report::Epoch(progress.clone(), started.elapsed().as_secs_f64())) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         };
         let start = training.base.as_ref().map(|(_, start)| &**start);
         let trained = click::train(runtime, &examples, &training.options, start, &mut on_epoch, stop)?;
         if !trained.leaks().is_empty() {
             let _ = report.send(Report::Leaks(trained.leaks().to_vec()));
         }
-        let last = last(&trained);
         if stop.load(Ordering::Relaxed) {
             return Err(ModelError::Canceled);
         }
+        record::trials(models, training, run, &trained);
+        let (last, evaluations) = (last(&trained), record::evaluations(&trained));
         let label = training.labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(", ");
         let source = Source { label, query: training.query.clone(), rows: examples.rows() as u64 };
-        let version = trained.save(models.registry(), &training.name, source)?;
-        Ok(Report::Saved { version, last, seconds: started.elapsed().as_secs_f64() })
+        let transform = rows.prepared.take().map(serde_json::to_value).transpose();
+        let transform = transform.map_err(|error| ModelError::Corrupt { object: "the TRANSFORM".to_owned(), reason: error.to_string() })?;
+        let version = trained.save(models.registry(), &training.name, source, transform)?;
+        Ok((Report::Saved { version, last, seconds: started.elapsed().as_secs_f64() }, version, evaluations))
     })();
+    let (last, end) = match outcome {
+        Ok((saved, version, evaluations)) => (saved, Outcome::Succeeded { version: Some(version), evaluations }),
+        Err(ModelError::Canceled) => (Report::Failed(ModelError::Canceled), Outcome::Canceled),
+        Err(error) => {
+            let reason = error.to_string();
+            (Report::Failed(error), Outcome::Failed(reason))
+        }
+    };
+    if let Some(run) = run {
+        record::end(run, end);
+    }
     // Nobody listens to the end of a training that was stopped.
-    let _ = report.send(outcome.unwrap_or_else(Report::Failed));
+    let _ = report.send(last);
 }
 
 /// The figures of the last row: those of the whole model, as far as there are held-out rows.

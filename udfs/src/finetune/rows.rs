@@ -8,6 +8,7 @@ use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use stratagem_models::examples::{Block, Collector, Scratch};
@@ -15,31 +16,42 @@ use stratagem_models::examples::{Block, Collector, Scratch};
 use super::Training;
 use crate::error::Error;
 use crate::features;
+use crate::intake::Prepared;
+use crate::prepare::{Bound, Fitted, Transform};
 
 /// The rows of all partitions, and the memory they take in the session's pool until this is dropped.
 pub(super) struct Rows {
     pub(super) collectors: Vec<Collector>,
     pub(super) scratch: Temporary,
+    /// What the transform has learned, to be saved with the model.
+    pub(super) prepared: Option<Prepared>,
     _memory: Vec<MemoryReservation>,
 }
 
-/// Reads and encodes all rows.
+/// Reads and encodes all rows. With a transform that learns, the query runs twice: to learn, and to prepare the rows.
 pub(super) async fn read(training: &Arc<Training>, input: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<Rows> {
+    let fitted = match &training.transform {
+        Some(transform) if transform.learns() => Some(learn(transform, input, context).await?),
+        Some(transform) => Some(transform.fitting()?.finish()?),
+        None => None,
+    };
+    let bound = fitted.as_ref().map(|fitted| fitted.bind(training.name.as_str(), input.schema().fields(), &[])).transpose()?;
+    let bound = bound.map(Arc::new);
+    let input =
+        if training.transform.as_ref().is_some_and(Transform::learns) { reset_plan_states(Arc::clone(input))? } else { Arc::clone(input) };
     let mut reading = JoinSet::new();
     for partition in 0..input.output_partitioning().partition_count() {
         let stream = input.execute(partition, Arc::clone(context))?;
         let own = MemoryConsumer::new(format!("finetune[{partition}]")).with_can_spill(true).register(context.memory_pool());
-        let (training, scratch) = (Arc::clone(training), Temporary(Arc::clone(context)));
-        reading.spawn(async move { read_part(&training, stream, own, &scratch).await });
+        let (training, scratch, bound) = (Arc::clone(training), Temporary(Arc::clone(context)), bound.clone());
+        reading.spawn(async move { read_part(&training, bound.as_deref(), stream, own, &scratch).await });
     }
-    let mut rows = Rows { collectors: vec![], scratch: Temporary(Arc::clone(context)), _memory: vec![] };
+    let prepared = fitted.map(|fitted| Prepared { fitted, except: training.except() });
+    let mut rows = Rows { collectors: vec![], scratch: Temporary(Arc::clone(context)), prepared, _memory: vec![] };
     let mut seen = 0;
     let mut nulls = vec![0; training.labels.len()];
     while let Some(part) = reading.join_next().await {
-        let part = part.map_err(|failed| match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(failed) => DataFusionError::ExecutionJoin(Box::new(failed)),
-        })??;
+        let part = joined(part)?;
         seen += part.rows;
         nulls.iter_mut().zip(&part.nulls).for_each(|(sum, nulls)| *sum += nulls);
         rows.collectors.push(part.collector);
@@ -53,6 +65,37 @@ pub(super) async fn read(training: &Arc<Training>, input: &Arc<dyn ExecutionPlan
     Ok(rows)
 }
 
+/// Shows all rows to a transform.
+async fn learn(transform: &Transform, input: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<Fitted> {
+    let mut learning = JoinSet::new();
+    for partition in 0..input.output_partitioning().partition_count() {
+        let mut stream = input.execute(partition, Arc::clone(context))?;
+        let mut fitting = transform.fitting()?;
+        learning.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                fitting.update(&batch?)?;
+            }
+            Ok::<_, DataFusionError>((partition, fitting))
+        });
+    }
+    let mut parts = Vec::new();
+    while let Some(part) = learning.join_next().await {
+        parts.push(joined(part)?);
+    }
+    // What is learned must not depend on which partition was read first.
+    parts.sort_by_key(|(partition, _)| *partition);
+    let mut whole = transform.fitting()?;
+    parts.into_iter().try_for_each(|(_, part)| whole.merge(part))?;
+    whole.finish()
+}
+
+fn joined<T>(part: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    part.map_err(|failed| match failed.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(failed) => DataFusionError::ExecutionJoin(Box::new(failed)),
+    })?
+}
+
 /// The rows of one partition.
 struct Part {
     collector: Collector,
@@ -64,6 +107,7 @@ struct Part {
 
 async fn read_part(
     training: &Training,
+    bound: Option<&Bound>,
     mut stream: SendableRecordBatchStream,
     memory: MemoryReservation,
     scratch: &Temporary,
@@ -72,6 +116,10 @@ async fn read_part(
     let mut part = Part { collector: Collector::new(training.options.seed), memory, rows: 0, nulls: vec![0; tasks] };
     while let Some(batch) = stream.next().await {
         let batch = batch?;
+        let batch = match bound {
+            Some(bound) => bound.apply(batch.columns(), batch.num_rows())?,
+            None => batch,
+        };
         let rows = batch.num_rows();
         let mut labels = vec![0.0; rows * tasks];
         for (task, (column, name)) in training.labels.iter().enumerate() {

@@ -30,10 +30,10 @@ pub(crate) struct Weights {
 }
 
 impl Trained {
-    /// Saves the model as a new version of `name` and returns the version.
+    /// Saves the model as a new version of `name` and returns the version. `transform` is how its columns were prepared.
     ///
     /// Errors: [`Error::Busy`] when another writer holds the name for too long, [`Error::Io`].
-    pub fn save(self, registry: &Registry, name: &ModelName, source: Source) -> Result<u32> {
+    pub fn save(self, registry: &Registry, name: &ModelName, source: Source, transform: Option<serde_json::Value>) -> Result<u32> {
         let weights = self.weights.serialise(self.net.stride())?;
         let mut files = vec![(WEIGHTS.to_owned(), weights)];
         for (index, member) in self.weights.members.iter().enumerate() {
@@ -51,6 +51,7 @@ impl Trained {
             positives: self.positives,
             seed: self.options.seed,
             features: self.features,
+            transform,
             options: self.options,
             calibration: self.calibration,
             epochs: self.epochs,

@@ -10,15 +10,16 @@ use super::trainer::{self, Job, Outcome, Stream, random};
 use super::{Member, Progress, model};
 use crate::error::Result;
 
-/// Trains one net per setting; gives the best setting and its net.
+/// Trains one net per setting; gives the number of the best setting among all of them, and its net.
 pub(super) fn best(
     job: &Job<'_>,
     options: &TrainOptions,
     start: &[Member],
     on_epoch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-) -> Result<(TrainOptions, Outcome)> {
+) -> Result<(usize, Vec<TrainOptions>, Outcome)> {
     let mut rng = random(options.seed, Stream::Search);
-    let mut best: Option<(f64, TrainOptions, Outcome)> = None;
+    let mut settings = Vec::new();
+    let mut best: Option<(f64, usize, Outcome)> = None;
     let figure = |outcome: &Outcome| match options.metric {
         Metric::Logloss => outcome.kept.validation_loss,
         Metric::Auc => outcome.kept.validation_auc.map(|auc| -auc),
@@ -30,10 +31,11 @@ pub(super) fn best(
         let outcome = trainer::fit(job, &setting, &net, start.first(), &stamp, on_epoch)?;
         let found = figure(&outcome).unwrap_or(f64::INFINITY);
         if best.as_ref().is_none_or(|(lowest, ..)| found < *lowest) {
-            best = Some((found, setting, outcome));
+            best = Some((found, settings.len(), outcome));
         }
+        settings.push(setting);
     }
-    let best = best.map(|(_, setting, outcome)| (setting, outcome));
+    let best = best.map(|(_, position, outcome)| (position, settings, outcome));
     best.ok_or_else(|| crate::error::Error::option("trials", "0 is not within 1 to 1000"))
 }
 

@@ -33,6 +33,8 @@ pub struct Manifest {
     pub seed: u64,
     /// What became of each raw column of the training query.
     pub features: Vec<Feature>,
+    /// How the columns were prepared before they became features; none if they were taken as they are.
+    pub transform: Option<serde_json::Value>,
     /// The options of the training, with every default filled in.
     pub options: TrainOptions,
     /// From the mean logit of the nets to the probability, for each task.

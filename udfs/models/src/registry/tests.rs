@@ -21,6 +21,7 @@ fn manifest(model: &str) -> Manifest {
         positives: 1,
         seed: 0,
         features: Vec::new(),
+        transform: None,
         options: TrainOptions::default(),
         calibration: Vec::new(),
         epochs: Vec::new(),

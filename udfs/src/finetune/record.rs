@@ -1,0 +1,85 @@
+//! The record of a training, kept beside the models. A record that cannot be written does not stop a training: the log says so.
+
+use stratagem_models::click::{Progress, Trained};
+use stratagem_models::registry::{Evaluation, Outcome, Run, RunInfo};
+
+use super::Training;
+use crate::models::{Models, Result};
+
+/// Begins the record of a training.
+pub(super) fn begin(models: &Models, training: &Training, rows: usize) -> Result<Run> {
+    models.registry().runs().begin(RunInfo {
+        model: training.name.clone(),
+        rows: rows as u64,
+        options: json(&training.options),
+        seed: training.options.seed,
+        trial: None,
+        parent: None,
+    })
+}
+
+/// Adds the figures of an epoch of the first trial or net; those of further ones follow as `trial` and `member` figures.
+pub(super) fn epoch(run: &mut Run, progress: &Progress) {
+    let mut figures = vec![("train", "loss", progress.train_loss), ("train", "seconds", progress.seconds)];
+    figures.extend(progress.validation_loss.map(|loss| ("validation", "logloss", loss)));
+    figures.extend(progress.validation_auc.map(|auc| ("validation", "auc", auc)));
+    figures.push(("train", "trial", f64::from(progress.trial)));
+    figures.push(("train", "member", f64::from(progress.member)));
+    logged(run.metrics(progress.epoch, None, &figures));
+}
+
+/// Adds a record for each setting that was tried.
+pub(super) fn trials(models: &Models, training: &Training, run: &Run, trained: &Trained) {
+    if trained.trials().len() < 2 {
+        return;
+    }
+    for (trial, options) in (1..).zip(trained.trials()) {
+        let begun = models.registry().runs().begin(RunInfo {
+            model: training.name.clone(),
+            rows: trained.rows(),
+            options: json(options),
+            seed: options.seed,
+            trial: Some(trial),
+            parent: Some(run.id()),
+        });
+        let recorded = begun.and_then(|mut own| {
+            let epochs = trained.epochs().iter().filter(|progress| progress.trial == trial && progress.member == 1);
+            epochs.for_each(|progress| epoch(&mut own, progress));
+            own.finish(Outcome::Succeeded { version: None, evaluations: Vec::new() })
+        });
+        logged(recorded);
+    }
+}
+
+/// What the whole model is worth on the held-out rows.
+pub(super) fn evaluations(trained: &Trained) -> Vec<Evaluation> {
+    let Some(whole) = trained.evaluation() else { return Vec::new() };
+    let figures = [
+        ("logloss", Some(whole.logloss)),
+        ("auc", whole.auc),
+        ("ece", Some(whole.ece)),
+        ("predicted_over_actual", whole.predicted_over_actual),
+    ];
+    let evaluation = |(metric, value): (&str, Option<f64>)| Evaluation {
+        split: "validation".to_owned(),
+        metric: metric.to_owned(),
+        value: value.filter(|value| value.is_finite()),
+        rows: whole.rows,
+    };
+    figures.into_iter().map(evaluation).collect()
+}
+
+/// Ends the record.
+pub(super) fn end(run: Run, outcome: Outcome) {
+    logged(run.finish(outcome));
+}
+
+fn json(options: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(options).unwrap_or_default()
+}
+
+fn logged(written: Result<()>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "the record of a training could not be written");
+    }
+}
