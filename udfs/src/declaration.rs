@@ -371,20 +371,20 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::finetune::DECLARATION,
         &crate::ips::DECLARATION,
         &crate::logloss::DECLARATION,
-        &crate::feature_info::DECLARATION,
-        &crate::predict::DECLARATION,
-        &crate::predict_ctr::DECLARATION,
-        &crate::predict_cvr::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,
         &crate::prepare::feature_cross::DECLARATION,
+        &crate::feature_info::DECLARATION,
         &crate::prepare::hash_bucketize::DECLARATION,
         &crate::prepare::impute::DECLARATION,
         &crate::prepare::one_hot::DECLARATION,
         &crate::prepare::pca::DECLARATION,
+        &crate::predict::DECLARATION,
         &crate::prepare::quantile_bucketize::DECLARATION,
         &crate::prepare::split::DECLARATION,
         &crate::prepare::standard_scaler::DECLARATION,
         &crate::prepare::tf_idf::DECLARATION,
+        &crate::predict_ctr::DECLARATION,
+        &crate::predict_cvr::DECLARATION,
     ];
     FUNCTIONS
 }
@@ -493,7 +493,7 @@ mod tests {
             function("finetune")
                 .unwrap()
                 .signature()
-                .starts_with("finetune(model text, query query, label text, model_type text default 'dcnv2'")
+                .starts_with("finetune(model text, query query, label text, model_type text default NULL")
         );
     }
 

@@ -133,7 +133,7 @@ impl Shop {
     }
 
     async fn train(&self, name: &str, more: &str) -> Vec<Vec<String>> {
-        self.rows(&format!("SELECT * FROM finetune('{name}', $${TRAINING}$$, 'click', epochs => 2{more})")).await
+        self.rows(&format!("SELECT * FROM finetune('{name}', $${TRAINING}$$, 'click', epochs => 2, ensembles => 1{more})")).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs a training below a stream of rows.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -163,8 +164,9 @@ async fn run(
         let row = match report {
             Report::Began { rows, on_disk } => {
                 let place = if on_disk { ", from temporary files because they do not fit into memory" } else { "" };
-                let columns = training.columns.len();
-                notice::send(config, Severity::Notice, format!("training {name} on {rows} rows with {columns} features{place}"));
+                let columns: HashSet<&str> = training.columns.iter().map(|column| column.column.as_str()).collect();
+                let count = columns.len();
+                notice::send(config, Severity::Notice, format!("training {name} on {rows} rows of {count} columns{place}"));
                 continue;
             }
             Report::Leaks(columns) => {

@@ -10,7 +10,7 @@ use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::qualifier;
-use crate::declaration::{Function, Role};
+use crate::declaration::{Function, Presence, Role};
 
 /// The call: its arguments, the plan of its query, and the query's text.
 #[derive(Clone)]
@@ -110,13 +110,17 @@ impl UserDefinedLogicalNodeCore for RelationNode {
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.function.name)?;
-        let given = self.function.parameters.iter().zip(&self.arguments).filter(|(parameter, _)| parameter.role != Role::Query);
-        for (position, (parameter, argument)) in given.enumerate() {
-            let comma = if position == 0 { "" } else { "," };
-            match argument {
-                Expr::Literal(ScalarValue::Utf8(Some(text)), _) => write!(f, "{comma} {}={text}", parameter.name)?,
-                Expr::Literal(value, _) => write!(f, "{comma} {}={value}", parameter.name)?,
-                other => write!(f, "{comma} {}={other}", parameter.name)?,
+        let mut comma = "";
+        for (parameter, argument) in self.function.parameters.iter().zip(&self.arguments).filter(|(parameter, _)| parameter.role != Role::Query) {
+            let text = match argument {
+                Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
+                Expr::Literal(value, _) => value.to_string(),
+                other => other.to_string(),
+            };
+            // What was left out is not shown.
+            if !matches!(parameter.presence, Presence::Default(default) if default.trim_matches('\'') == text) {
+                write!(f, "{comma} {}={text}", parameter.name)?;
+                comma = ",";
             }
         }
         Ok(())

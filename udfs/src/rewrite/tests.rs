@@ -64,14 +64,17 @@ async fn named_arguments_stand_in_any_order_and_both_spellings() {
 
 #[tokio::test]
 async fn defaults_are_filled_in_and_a_query_becomes_a_subquery() {
+    const BEFORE: &str = "NULL, NULL, NULL, NULL, NULL, NULL";
+    const AFTER: &str = "NULL, 16, 2, '128, 64', 4, 0.002, 0.1, 'constant', 0, 0.01, 0, 0, 10, 0, 0, 1, 1, 'none', 3, 1, 'random', NULL, 0.1, \
+                         true, 'logloss', 3";
     becomes(
         "SELECT * FROM finetune(label => 'click', query => $$SELECT a FROM c;$$, model => 'ctr', seed => 7)",
-        "SELECT * FROM finetune('ctr', (SELECT a FROM c), 'click', 'dcnv2', 10, NULL, 0.001, 7, 0.1, true)",
+        &format!("SELECT * FROM finetune('ctr', (SELECT a FROM c), 'click', {BEFORE}, 15, {AFTER}, 7)"),
     )
     .await;
     becomes(
         "SELECT * FROM finetune('ctr', (SELECT a FROM c), $1, epochs => $2)",
-        "SELECT * FROM finetune('ctr', (SELECT a FROM c), $1, 'dcnv2', $2, NULL, 0.001, 0, 0.1, true)",
+        &format!("SELECT * FROM finetune('ctr', (SELECT a FROM c), $1, {BEFORE}, $2, {AFTER}, 0)"),
     )
     .await;
 }
