@@ -92,7 +92,7 @@ impl Session {
     }
 }
 
-/// A row of a training in words: `epoch 3 of 10: validation loss 0.1234, auc 0.7100`.
+/// A row of a training in words: `epoch 3 of 10: train loss 0.1300, validation loss 0.1234, auc 0.7100`.
 fn report(batch: &RecordBatch, row: usize) -> String {
     let number = |name: &str| {
         let column = cast(batch.column_by_name(name)?, &DataType::Float64).ok()?;
@@ -105,10 +105,12 @@ fn report(batch: &RecordBatch, row: usize) -> String {
         .collect();
     let whole = |name: &str| number(name).unwrap_or_default();
     let measured = measured.join(", ");
-    match number("version") {
-        Some(version) => format!("saved as version {version}, with the weights of epoch {}: {measured}", whole("epoch")),
-        None => format!("epoch {} of {}: {measured}", whole("epoch"), whole("epochs")),
+    if let Some(version) = number("version") {
+        return format!("saved as version {version}: {measured}");
     }
+    // The first of each needs no name, as it often is the only one.
+    let among = |column: &str, words: &str| number(column).filter(|n| *n > 1.0).map(|n| format!(" of {words} {n}")).unwrap_or_default();
+    format!("epoch {} of {}{}{}: {measured}", whole("epoch"), whole("epochs"), among("member", "net"), among("trial", "trial"))
 }
 
 #[cfg(test)]
@@ -119,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_row_of_a_training_is_told_in_words() {
-        let columns: [(&str, ArrayRef); 6] = [
+        let columns: [(&str, ArrayRef); 8] = [
+            ("trial", Arc::new(Int32Array::from(vec![1, 3, 1]))),
+            ("member", Arc::new(Int32Array::from(vec![1, 2, 3]))),
             ("version", Arc::new(Int32Array::from(vec![None, None, Some(7)]))),
             ("epoch", Arc::new(Int32Array::from(vec![1, 2, 1]))),
             ("epochs", Arc::new(Int32Array::from(vec![2, 2, 2]))),
@@ -129,7 +133,7 @@ mod tests {
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).expect("a batch");
         assert_eq!(report(&batch, 0), "epoch 1 of 2: train loss 0.5000, validation loss 0.6100, auc 0.7100");
-        assert_eq!(report(&batch, 1), "epoch 2 of 2: train loss 0.2500");
-        assert_eq!(report(&batch, 2), "saved as version 7, with the weights of epoch 1: train loss 0.5000, validation loss 0.6100");
+        assert_eq!(report(&batch, 1), "epoch 2 of 2 of net 2 of trial 3: train loss 0.2500");
+        assert_eq!(report(&batch, 2), "saved as version 7: train loss 0.5000, validation loss 0.6100");
     }
 }

@@ -30,21 +30,17 @@ const ROWS: &str = "SELECT value % 7 AS item_id, value % 7 < 2 OR value % 41 = 0
 async fn create_model_tells_of_every_epoch_and_sends_no_rows() {
     let server = Running::start();
     let (client, mut notices) = connect(&server).await;
-    let create = format!("CREATE MODEL ctr OPTIONS (label = 'click', epochs = 2, early_stop = false) AS {ROWS}");
+    let create = format!("CREATE MODEL ctr OPTIONS (label = 'click', epochs = 2, ensembles = 1, early_stop = false) AS {ROWS}");
     let answer = client.simple_query(&create).await.expect("trained");
     assert!(matches!(answer.as_slice(), [tokio_postgres::SimpleQueryMessage::CommandComplete(0)]), "{answer:?}");
     let replace = create.replace("CREATE", "CREATE OR REPLACE");
     assert_eq!(client.execute(&replace, &[]).await.expect("trained again"), 0);
     let mut told = Vec::new();
     while let Ok(notice) = notices.try_recv() {
-        told.push(notice);
+        told.extend(notice.split_once(": ").map(|(begin, _)| begin.to_owned()));
     }
-    for (version, told) in (1..).zip(told.chunks(4)) {
-        let begins = ["training ctr on 2000 rows", "epoch 1 of 2: train loss 0.", "epoch 2 of 2: train loss 0."];
-        let last = format!("saved as version {version}, with the weights of epoch ");
-        assert!(told.iter().zip(begins.into_iter().chain([last.as_str()])).all(|(told, begin)| told.starts_with(begin)), "{told:?}");
-    }
-    assert_eq!(told.len(), 8, "{told:?}");
+    told.retain(|begin| begin.starts_with("epoch ") || begin.starts_with("saved "));
+    assert_eq!(told, ["epoch 1 of 2", "epoch 2 of 2", "saved as version 1", "epoch 1 of 2", "epoch 2 of 2", "saved as version 2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,8 @@ impl Prepared {
 /// What a version takes.
 #[derive(Debug)]
 pub(crate) struct Intake {
+    /// Its probabilities per row.
+    tasks: usize,
     features: Vec<Feature>,
     prepared: Option<Prepared>,
 }
@@ -40,7 +42,12 @@ impl Intake {
             reason: format!("its TRANSFORM: {reason}"),
         };
         let prepared = manifest.transform.clone().map(serde_json::from_value).transpose().map_err(damaged)?;
-        Ok(Self { features: manifest.features, prepared })
+        Ok(Self { tasks: manifest.options.model_type.tasks(), features: manifest.features, prepared })
+    }
+
+    /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks
     }
 
     /// The names of the columns it reads.

@@ -41,12 +41,14 @@ use relation::{Relations, WholeRelations};
 /// Adds all functions over these models to a session: the functions themselves, the planner of those that return rows, the rules that settle
 /// model versions, and the query planner that runs them. The builder's own functions, planners and rules stay; its query planner is replaced.
 pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> SessionStateBuilder {
-    let predict_ctr = predict_ctr::function(&models);
+    let (predict_ctr, predict_cvr) = (predict_ctr::function(&models), predict_cvr::function(&models));
+    let predict =
+        predict::Predict { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr), predict_cvr: Arc::clone(&predict_cvr) };
     let relations = Relations::new(
         vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
-        vec![Arc::new(predict::Predict(Arc::clone(&predict_ctr))) as _],
+        vec![Arc::new(predict) as _],
     );
-    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr::function(&models)]);
+    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr]);
     builder.aggregate_functions().get_or_insert_default().extend([
         Arc::new(MetricAggregate::<auc::Auc>::function()),
         Arc::new(MetricAggregate::<logloss::LogLoss>::function()),

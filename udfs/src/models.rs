@@ -44,17 +44,24 @@ impl fmt::Display for Pinned {
 pub(crate) struct Held {
     models: Arc<Models>,
     pinned: Pinned,
+    intake: Arc<Intake>,
     model: OnceLock<Arc<ClickModel>>,
 }
 
 impl Held {
     /// What the reference means now.
     pub(crate) fn new(models: &Arc<Models>, reference: &str) -> Result<Self> {
-        Ok(Self { pinned: models.resolve(reference)?, models: Arc::clone(models), model: OnceLock::new() })
+        let pinned = models.resolve(reference)?;
+        Ok(Self { intake: models.intake(&pinned)?, pinned, models: Arc::clone(models), model: OnceLock::new() })
     }
 
     pub(crate) fn pinned(&self) -> &Pinned {
         &self.pinned
+    }
+
+    /// What it takes from rows.
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// The version in memory, loaded now if it was not before.
@@ -132,7 +139,7 @@ impl Models {
     }
 
     /// What a version takes from rows; it is not loaded for that.
-    pub(crate) fn intake(&self, pinned: &Pinned) -> Result<Arc<Intake>> {
+    fn intake(&self, pinned: &Pinned) -> Result<Arc<Intake>> {
         if let Some(known) = lock(&self.intakes).get(pinned) {
             return Ok(Arc::clone(known));
         }

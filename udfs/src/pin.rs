@@ -56,12 +56,11 @@ impl PinModels {
                 held
             }
         };
-        let known = self.0.intake(held.pinned()).map_err(Error::from)?;
         let version = Expr::Literal(ScalarValue::Utf8(Some(held.pinned().to_string())), None);
-        let func = score.with(held);
         let mut args = call.args;
         args[0] = version;
-        prune(&mut args[1], &known.columns());
+        prune(&mut args[1], &held.intake().columns());
+        let func = score.with(held);
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
     }
 }

@@ -9,9 +9,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::models::{Held, Models};
 use crate::relation::{Constants, Expansion};
 
 const PREDICTED: &str = "predicted";
+const PREDICTED_CVR: &str = "predicted_cvr";
 
 /// The declaration of `ml.predict`.
 pub static DECLARATION: Function = Function {
@@ -21,7 +23,15 @@ pub static DECLARATION: Function = Function {
         Parameter::model("model", "The model: `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias)."),
         Parameter::query("query", "The rows to score."),
     ],
-    returns: Returns::QueryRows(&[Column::new(PREDICTED, Type::Double, "What `predict_ctr` returns for the row.").nullable()]),
+    returns: Returns::QueryRows(&[
+        Column::new(PREDICTED, Type::Double, "What `predict_ctr` returns for the row.").nullable(),
+        Column::new(
+            PREDICTED_CVR,
+            Type::Double,
+            "What `predict_cvr` returns for the row; only of a model that was trained with conversions.",
+        )
+        .nullable(),
+    ]),
     summary: "The rows of a query with the predictions of a trained model",
     docs: "Adds the prediction of a model to every row of a query; the rows come as they are scored. The model finds its features by name among \
            the query's columns, as `predict_ctr` does. Columns that neither the model nor the statement reads are not read from the tables \
@@ -37,9 +47,13 @@ pub static DECLARATION: Function = Function {
     ],
 };
 
-/// Plans calls of `ml.predict` as a projection with `predict_ctr`.
+/// Plans calls of `ml.predict` as a projection with `predict_ctr` and `predict_cvr`.
 #[derive(Debug)]
-pub(crate) struct Predict(pub(crate) Arc<ScalarUDF>);
+pub(crate) struct Predict {
+    pub(crate) models: Arc<Models>,
+    pub(crate) predict_ctr: Arc<ScalarUDF>,
+    pub(crate) predict_cvr: Arc<ScalarUDF>,
+}
 
 impl Expansion for Predict {
     fn declaration(&self) -> &'static Function {
@@ -48,23 +62,27 @@ impl Expansion for Predict {
 
     fn expand(&self, arguments: &Constants, input: LogicalPlan) -> Result<LogicalPlan> {
         let model = arguments.text("model")?;
+        let tasks = Held::new(&self.models, model).map_err(Error::from)?.intake().tasks();
+        let added = [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)].into_iter().take(tasks);
         let mut columns: Vec<Expr> = input.schema().iter().map(Expr::from).collect();
         let names = input.schema().fields().iter().map(|field| field.name().clone());
         let mut row = Vec::with_capacity(2 * columns.len());
         for (name, column) in names.zip(&columns) {
-            if name == PREDICTED {
+            if added.clone().any(|(added, _)| name == added) {
                 return Err(Error::InvalidValue {
                     object: "the query".to_owned(),
-                    reason: format!("has a column \"{PREDICTED}\", which {} adds", DECLARATION.name),
-                    hint: Some(format!("give it another name: {PREDICTED} AS ...")),
+                    reason: format!("has a column \"{name}\", which {} adds", DECLARATION.name),
+                    hint: Some(format!("give it another name: {name} AS ...")),
                 }
                 .into());
             }
             row.extend([lit(name), column.clone()]);
         }
         let row = Expr::ScalarFunction(ScalarFunction::new_udf(named_struct(), row));
-        let score = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.0), vec![lit(model), row]));
-        columns.push(score.alias(PREDICTED));
+        columns.extend(added.map(|(name, function)| {
+            let score = ScalarFunction::new_udf(Arc::clone(function), vec![lit(model), row.clone()]);
+            Expr::ScalarFunction(score).alias(name)
+        }));
         LogicalPlanBuilder::from(input).project(columns)?.build()
     }
 }

@@ -168,8 +168,7 @@ impl ScalarUDFImpl for Score {
         self.declaration.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
         if let [Some(model), ..] = args.scalar_arguments {
             let held = self.version(model)?;
-            let intake = self.models.intake(held.pinned()).map_err(Error::from)?;
-            intake.bind(&held.pinned().to_string(), &fields(&args.arg_fields[1]))?;
+            held.intake().bind(&held.pinned().to_string(), &fields(&args.arg_fields[1]))?;
         }
         Ok(Arc::new(Field::new(self.declaration.name, DataType::Float64, true)))
     }
@@ -179,8 +178,7 @@ impl ScalarUDFImpl for Score {
         let ColumnarValue::Scalar(model) = model else { return Err(self.not_constant().into()) };
         let held = self.version(model)?;
         let model = held.model().map_err(Error::from)?;
-        let intake = self.models.intake(held.pinned()).map_err(Error::from)?;
-        let reader = intake.bind(&held.pinned().to_string(), &fields(&args.arg_fields[1]))?;
+        let reader = held.intake().bind(&held.pinned().to_string(), &fields(&args.arg_fields[1]))?;
         let (row, rows) = match row {
             ColumnarValue::Array(row) => (Arc::clone(row), row.len()),
             ColumnarValue::Scalar(row) => (row.to_array()?, 1),

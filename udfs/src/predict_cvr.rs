@@ -18,9 +18,10 @@ pub static DECLARATION: Function = Function {
     ],
     returns: Returns::Value(Type::Double),
     summary: "Probability of a conversion after a click on a row, by a trained model",
-    docs: "Like `predict_ctr`, but a model with two tasks answers with the second: the probability that a click on the row is followed by a \
-           conversion. The probability of click and conversion together is the product of both. A model with one task, such as one that was \
-           trained on clicks with the conversion as its label, has one probability, which both functions return.",
+    docs: "Like `predict_ctr`, but of a model that was trained with conversions (`finetune(..., conversion => ...)`): the probability that a \
+           click on the row is followed by a conversion. The probability of click and conversion together is the product of both. Any \
+           other model, such as one that was trained on clicks alone with the conversion as its label, has one probability, which both \
+           functions return.",
     example: "SELECT i.item_id, predict_ctr('ctr', i) * predict_cvr('ctr', i) AS p FROM impressions i ORDER BY p DESC LIMIT 20",
     errors: predict_ctr::DECLARATION.errors,
 };

@@ -64,6 +64,21 @@ async fn predict_refuses_what_it_cannot_score() {
 }
 
 #[tokio::test]
+async fn a_model_of_conversions_adds_a_second_column() {
+    let shop = Shop::open().await;
+    let query = "SELECT item_id, price, click, click AND id % 3 = 0 AS bought FROM impressions";
+    shop.run(&format!("SELECT * FROM finetune('shop', $${query}$$, 'click', conversion => 'bought', epochs => 1)")).await.unwrap();
+    assert_eq!(
+        shop.rows("SELECT id, predicted, predicted_cvr FROM ml.predict('shop', $$SELECT * FROM impressions WHERE id < 9$$) ORDER BY id")
+            .await,
+        shop.rows("SELECT id, predict_ctr('shop', i), predict_cvr('shop', i) FROM impressions i WHERE id < 9 ORDER BY id").await
+    );
+    assert_eq!(shop.value("SELECT count(*) FROM impressions i WHERE predict_ctr('shop', i) = predict_cvr('shop', i)").await, "0");
+    let refusal = shop.refusal("SELECT * FROM ml.predict('shop', $$SELECT *, 1 AS predicted_cvr FROM impressions$$)").await;
+    assert_eq!(refusal.message, "the query has a column \"predicted_cvr\", which ml.predict adds");
+}
+
+#[tokio::test]
 async fn predict_cvr_gives_the_only_probability_of_a_model_with_one_task() {
     let shop = trained().await;
     let sql = "SELECT count(*) FROM impressions i WHERE predict_cvr('ctr', i) = predict_ctr('ctr', i)";
