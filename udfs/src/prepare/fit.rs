@@ -163,8 +163,9 @@ impl<F: Fit> WindowUDFImpl for FitFunction<F> {
     }
 
     fn field(&self, args: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
-        F::DECLARATION.check_types(args.input_fields().iter().map(|field| field.data_type()))?;
-        Ok(Arc::new(Field::new(args.name(), F::returns(args.input_fields()[0].data_type()), true)))
+        let argument = args.input_fields()[0].data_type();
+        F::DECLARATION.check_types([argument])?;
+        Ok(Arc::new(Field::new(args.name(), F::returns(argument), true)))
     }
 }
 

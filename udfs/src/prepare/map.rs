@@ -80,7 +80,7 @@ impl<M: Map> ScalarUDFImpl for MapFunction<M> {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        M::DECLARATION.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
+        M::DECLARATION.check_types(args.arg_fields.iter().take(M::COLUMNS).map(|field| field.data_type()))?;
         let options = Options::new(M::DECLARATION, args.scalar_arguments.iter().map(|argument| argument.cloned()));
         if options.known(M::COLUMNS) {
             M::check(&options)?;

@@ -140,7 +140,12 @@ async fn calls_that_do_not_fit_are_explained() {
         ("ml.standard_scaler(slot) OVER ()", "argument x of ml.standard_scaler cannot be text", "it takes number"),
         ("ml.quantile_bucketize(price, 1) OVER ()", "argument buckets of ml.quantile_bucketize is 1, but must be from 2 to 65536", ""),
         ("ml.quantile_bucketize(price, id) OVER ()", "argument buckets of ml.quantile_bucketize must be a constant", ""),
-        ("ml.quantile_bucketize(price, 'x') OVER ()", "argument buckets of ml.quantile_bucketize cannot be text", "it takes integer"),
+        ("ml.quantile_bucketize(price, 'x') OVER ()", "argument buckets of ml.quantile_bucketize cannot be x", ""),
+        (
+            "ml.quantile_bucketize(price, 2.5) OVER ()",
+            "argument buckets of ml.quantile_bucketize cannot be double precision",
+            "it takes integer",
+        ),
         (
             "ml.quantile_bucketize(price, bucket => 3) OVER ()",
             "ml.quantile_bucketize has no argument \"bucket\"",

@@ -216,13 +216,13 @@ impl Learning {
     fn plan(found: Found, schema: &DFSchema) -> Result<Self> {
         let Some(learned) = learned(found.function) else { unreachable!("only calls of functions that learn are taken out") };
         let arguments = found.arguments.into_iter().map(|argument| logical(argument, schema)).collect::<Result<Vec<_>>>()?;
-        let types = arguments.iter().map(|argument| argument.get_type(schema)).collect::<Result<Vec<_>>>()?;
-        found.function.check_types(&types)?;
         let constant = |argument: &Expr| if let Expr::Literal(value, _) = argument { Some(value.clone()) } else { None };
         let options = Options::new(found.function, arguments.iter().map(constant));
-        (learned.start)(&types[0], &options)?;
-        let [argument, ..] = arguments.as_slice() else { unreachable!("functions that learn have an argument") };
-        Ok(Self { name: found.name, learned, argument: argument.clone(), data_type: types[0].clone(), options })
+        let Some(argument) = arguments.into_iter().next() else { unreachable!("functions that learn have an argument") };
+        let data_type = argument.get_type(schema)?;
+        found.function.check_types([&data_type])?;
+        (learned.start)(&data_type, &options)?;
+        Ok(Self { name: found.name, learned, argument, data_type, options })
     }
 
     fn field(&self) -> Field {
