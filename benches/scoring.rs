@@ -1,7 +1,8 @@
 //! Rows scored per second, as one line of JSON: `scoring sql` through SQL over a socket, `scoring bare` by ONNX Runtime alone.
 //!
 //! The SQL side reads Parquet, hashes the features, looks up the embeddings, runs the model and adds up the result. The bare side runs the
-//! same graph over tensors that are ready in memory, with as many threads: nothing that scores with this graph can be faster.
+//! same graphs (one per net of the ensemble) over tensors that are ready in memory, with as many threads: nothing that scores with these
+//! graphs can be faster.
 
 use std::error::Error;
 use std::io::Write;
@@ -35,10 +36,10 @@ const SCORE: &str = "SELECT sum(predict_ctr('scoring', r)) FROM open_bandit.repe
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [loop_alone, graph, library] = arguments.as_slice()
+    if let [loop_alone, library, graphs @ ..] = arguments.as_slice()
         && loop_alone == LOOP
     {
-        let times = bare(Path::new(graph), Path::new(library))?;
+        let times = bare(graphs, Path::new(library))?;
         return Ok(writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&times)?)?);
     }
     let side = arguments.into_iter().next().unwrap_or_default();
@@ -76,7 +77,7 @@ async fn measure(side: &str, folder: &Path) -> Result<f64> {
         "bare" => {
             // A process of its own: a process can set up ONNX Runtime only once, and here the server has.
             let mut alone = Command::new(std::env::current_exe()?);
-            alone.arg(LOOP).arg(scoring_graph(folder)?).arg(assets.runtime_library()?);
+            alone.arg(LOOP).arg(assets.runtime_library()?).args(scoring_graphs(folder)?);
             times = serde_json::from_slice(&alone.stderr(Stdio::inherit()).output()?.stdout)?;
         }
         _ => return Err("say which side: sql or bare".into()),
@@ -101,29 +102,30 @@ async fn through_sql(client: &Client) -> Result<f64> {
     if sum > 0.0 && sum < ROWS as f64 { Ok(seconds) } else { Err(format!("the probabilities add up to {sum}").into()) }
 }
 
-/// The graph that the training has saved.
-fn scoring_graph(folder: &Path) -> Result<PathBuf> {
+/// The graphs that the training has saved.
+fn scoring_graphs(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = vec![folder.join(".stratagem")];
+    let mut graphs = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.ends_with("scoring.onnx") {
-                return Ok(path);
-            }
-            if path.is_dir() {
+            if path.extension().is_some_and(|extension| extension == "onnx") {
+                graphs.push(path);
+            } else if path.is_dir() {
                 folders.push(path);
             }
         }
     }
-    Err("the model was not saved".into())
+    if graphs.is_empty() { Err("the model was not saved".into()) } else { Ok(graphs) }
 }
 
-/// Seconds of each run: one session with one thread for every core, each with its share of the chunks.
-fn bare(graph: &Path, library: &Path) -> Result<Vec<f64>> {
+/// Seconds of each run: one session per graph with one thread for every core, each with its share of the chunks.
+fn bare(graphs: &[String], library: &Path) -> Result<Vec<f64>> {
     let environment = ort::init_from(library)?.with_telemetry(false).build()?;
     let threads = std::thread::available_parallelism()?.get();
-    let mut sessions: Vec<Session> = (0..threads).map(|_| session(&environment, graph)).collect::<ort::Result<_>>()?;
-    let width = sessions[0].inputs()[0].dtype().tensor_shape().and_then(|shape| shape.last().copied()).ok_or("the graph has no width")?;
+    let all = |_| graphs.iter().map(|graph| session(&environment, Path::new(graph))).collect::<ort::Result<Vec<Session>>>();
+    let mut sessions: Vec<Vec<Session>> = (0..threads).map(all).collect::<ort::Result<_>>()?;
+    let width = sessions[0][0].inputs()[0].dtype().tensor_shape().and_then(|shape| shape.last().copied()).ok_or("the graph has no width")?;
     let width = usize::try_from(width)?;
     let x: Vec<f32> = (0..CHUNK * width).map(|n| (n % 97) as f32 / 97.0 - 0.5).collect();
     let share = ROWS / CHUNK / threads;
@@ -131,7 +133,7 @@ fn bare(graph: &Path, library: &Path) -> Result<Vec<f64>> {
         .map(|_| {
             let start = Instant::now();
             std::thread::scope(|scope| {
-                let workers: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(|| score(session, &x, width, share))).collect();
+                let workers: Vec<_> = sessions.iter_mut().map(|own| scope.spawn(|| score(own, &x, width, share))).collect();
                 workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err("a thread has panicked".into())))
             })?;
             let scored = share * threads * CHUNK;
@@ -144,12 +146,14 @@ fn session(environment: &Environment, graph: &Path) -> ort::Result<Session> {
     Session::builder(environment)?.with_intra_threads(1)?.with_intra_op_spinning(false)?.commit_from_file(graph)
 }
 
-fn score(session: &mut Session, x: &[f32], width: usize, chunks: usize) -> Result<()> {
+fn score(sessions: &mut [Session], x: &[f32], width: usize, chunks: usize) -> Result<()> {
     let mut sum = 0.0;
     for _ in 0..chunks {
-        let x = TensorRef::from_array_view(([CHUNK, width], x))?;
-        let outputs = session.run(ort::inputs![x])?;
-        sum += outputs[0].try_extract_tensor::<f32>()?.1.iter().sum::<f32>();
+        for session in &mut *sessions {
+            let x = TensorRef::from_array_view(([CHUNK, width], x))?;
+            let outputs = session.run(ort::inputs![x])?;
+            sum += outputs[0].try_extract_tensor::<f32>()?.1.iter().sum::<f32>();
+        }
     }
     if sum.is_finite() { Ok(()) } else { Err("the probabilities are not finite".into()) }
 }

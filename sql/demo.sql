@@ -17,7 +17,8 @@ FROM open_bandit.impressions_bts GROUP BY campaign
 ORDER BY 1, 2;
 
 \echo '3. Train a click model on the impressions of the random policy: one row per epoch as it happens, the last one names the saved version.'
-SELECT epoch, rows, round(train_loss, 4) AS train_loss, round(validation_loss, 4) AS validation_loss,
+\echo '   The model is the mean of three nets; nothing but the label is needed.'
+SELECT member AS net, epoch, rows, round(train_loss, 4) AS train_loss, round(validation_loss, 4) AS validation_loss,
        round(validation_auc, 3) AS validation_auc, round(seconds, 1) AS seconds, version
 FROM finetune(
     model => 'ctr',
@@ -27,6 +28,9 @@ FROM finetune(
         SELECT click, campaign, item_id, position, user_feature_0, user_feature_1, user_feature_2, user_feature_3, affinity_shown_item
         FROM open_bandit.impressions_random
     $$);
+
+\echo '   What became of each column: integers are categories and numbers, rare values share an embedding, columns that tell nothing are left out.'
+SELECT feature, sql_type, encoding, parameters FROM ml.feature_info('ctr') ORDER BY position;
 
 \echo '4. Score the impressions of the other policy, which the model has never seen. predict_ctr takes its features by name from the row.'
 DROP TABLE IF EXISTS scored;
