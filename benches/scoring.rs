@@ -125,7 +125,8 @@ fn bare(graphs: &[String], library: &Path) -> Result<Vec<f64>> {
     let threads = std::thread::available_parallelism()?.get();
     let all = |_| graphs.iter().map(|graph| session(&environment, Path::new(graph))).collect::<ort::Result<Vec<Session>>>();
     let mut sessions: Vec<Vec<Session>> = (0..threads).map(all).collect::<ort::Result<_>>()?;
-    let width = sessions[0][0].inputs()[0].dtype().tensor_shape().and_then(|shape| shape.last().copied()).ok_or("the graph has no width")?;
+    let width =
+        sessions[0][0].inputs()[0].dtype().tensor_shape().and_then(|shape| shape.last().copied()).ok_or("the graph has no width")?;
     let width = usize::try_from(width)?;
     let x: Vec<f32> = (0..CHUNK * width).map(|n| (n % 97) as f32 / 97.0 - 0.5).collect();
     let share = ROWS / CHUNK / threads;

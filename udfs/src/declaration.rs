@@ -286,6 +286,19 @@ impl Function {
         text
     }
 
+    /// The signature, or for a function of many parameters its names only: `finetune(model, query, label [, model_type, conversion])`.
+    pub fn usage(&self) -> String {
+        const MANY: usize = 12;
+        if self.parameters.len() <= MANY {
+            return self.signature();
+        }
+        let names = |required: bool| {
+            let named = self.parameters.iter().filter(|parameter| (parameter.presence == Presence::Required) == required);
+            named.map(|parameter| parameter.name).collect::<Vec<_>>().join(", ")
+        };
+        format!("{}({} [, {}])", self.name, names(true), names(false))
+    }
+
     /// The position of a parameter.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.parameters.iter().position(|parameter| parameter.name == name)
@@ -310,7 +323,7 @@ impl Function {
                 return Err(Error::WrongType {
                     object: format!("argument {} of {}", parameter.name, self.name),
                     actual: sql_type(actual),
-                    detail: Some(format!("the function is {}", self.signature())),
+                    detail: Some(format!("the function is {}", self.usage())),
                     hint: Some(format!("it takes {}", parameter.data_type.sql())),
                 });
             }
@@ -484,6 +497,13 @@ mod tests {
         }
         let names: Vec<_> = functions().iter().map(|function| function.name).collect();
         assert!(names.is_sorted(), "functions are listed by name");
+    }
+
+    #[test]
+    fn a_function_of_many_parameters_is_told_by_their_names() {
+        let usage = function("finetune").unwrap().usage();
+        assert!(usage.starts_with("finetune(model, query, label [, model_type, ") && usage.ends_with(", seed])"), "{usage}");
+        assert_eq!(function("auc").unwrap().usage(), function("auc").unwrap().signature());
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Error {
     }
 
     pub(crate) fn call(function: &Function, reason: impl Into<String>, hint: Option<String>) -> Self {
-        Self::Call { reason: reason.into(), signature: function.signature(), hint }
+        Self::Call { reason: reason.into(), signature: function.usage(), hint }
     }
 
     pub(crate) fn value(object: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -20,8 +20,8 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use stratagem_models::click::{self, Progress, Trained};
 use stratagem_models::examples::Examples;
-use stratagem_models::registry::Source;
 use stratagem_models::registry::Outcome;
+use stratagem_models::registry::Source;
 use tokio::sync::mpsc;
 
 use super::record;
@@ -165,8 +165,8 @@ async fn run(
             Report::Began { rows, on_disk } => {
                 let place = if on_disk { ", from temporary files because they do not fit into memory" } else { "" };
                 let columns: HashSet<&str> = training.columns.iter().map(|column| column.column.as_str()).collect();
-                let count = columns.len();
-                notice::send(config, Severity::Notice, format!("training {name} on {rows} rows of {count} columns{place}"));
+                let columns = if columns.len() == 1 { "1 column".to_owned() } else { format!("{} columns", columns.len()) };
+                notice::send(config, Severity::Notice, format!("training {name} on {rows} rows of {columns}{place}"));
                 continue;
             }
             Report::Leaks(columns) => {

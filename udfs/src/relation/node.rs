@@ -111,7 +111,9 @@ impl UserDefinedLogicalNodeCore for RelationNode {
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.function.name)?;
         let mut comma = "";
-        for (parameter, argument) in self.function.parameters.iter().zip(&self.arguments).filter(|(parameter, _)| parameter.role != Role::Query) {
+        for (parameter, argument) in
+            self.function.parameters.iter().zip(&self.arguments).filter(|(parameter, _)| parameter.role != Role::Query)
+        {
             let text = match argument {
                 Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
                 Expr::Literal(value, _) => value.to_string(),

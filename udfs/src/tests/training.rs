@@ -122,8 +122,9 @@ async fn one_call_never_trains_twice() {
 #[tokio::test]
 async fn explain_shows_the_call_and_the_plan_of_its_query() {
     let shop = Shop::open().await;
-    let plan =
-        shop.rows("EXPLAIN SELECT * FROM finetune('ctr', $$SELECT item_id, click FROM impressions WHERE price > 1$$, 'click', epochs => 7)").await;
+    let plan = shop
+        .rows("EXPLAIN SELECT * FROM finetune('ctr', $$SELECT item_id, click FROM impressions WHERE price > 1$$, 'click', epochs => 7)")
+        .await;
     assert!(plan[0][1].contains("finetune: model=ctr, label=click, epochs=7\n"), "{}", plan[0][1]);
     assert!(plan[0][1].contains("Filter: impressions.price >"), "{}", plan[0][1]);
     assert!(plan[1][1].contains("FinetuneExec: model=ctr, model_type=dcnv2, label=click, features=2"), "{}", plan[1][1]);
@@ -141,8 +142,10 @@ async fn the_query_sees_the_callers_common_table_expressions() {
 #[tokio::test]
 async fn options_can_be_parameters_and_expressions() {
     let shop = Shop::open().await;
-    let plan =
-        shop.plan("SELECT * FROM finetune($1, $$SELECT item_id, click FROM impressions$$, $2, epochs => 3 - 2, ensembles => 1, seed => $3)").await.unwrap();
+    let plan = shop
+        .plan("SELECT * FROM finetune($1, $$SELECT item_id, click FROM impressions$$, $2, epochs => 3 - 2, ensembles => 1, seed => $3)")
+        .await
+        .unwrap();
     assert!(crate::writes(&plan));
     let values: Vec<datafusion::common::ScalarValue> = vec!["ctr".into(), "click".into(), 5_i64.into()];
     let frame = shop.context.execute_logical_plan(plan).await.unwrap().with_param_values(values).unwrap();
@@ -220,13 +223,15 @@ async fn rows_beyond_the_memory_limit_train_the_same_model_from_temporary_files(
     use datafusion::execution::memory_pool::GreedyMemoryPool;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     let mut shop = Shop::open().await;
-    let sql = "SELECT version FROM finetune('ctr', $$SELECT item_id, price, click FROM impressions$$, 'click', epochs => 2) WHERE version > 0";
+    let sql =
+        "SELECT version FROM finetune('ctr', $$SELECT item_id, price, click FROM impressions$$, 'click', epochs => 2) WHERE version > 0";
     assert_eq!(shop.value(sql).await, "1");
     let whole = shop.value("SELECT sum(predict_ctr('ctr', i)) FROM impressions i").await;
     while shop.notices.try_recv().is_ok() {}
     let limited = |shop: Shop, disk: DiskManagerMode| {
         let pool = Arc::new(GreedyMemoryPool::new(20_000));
-        let small = RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk));
+        let small =
+            RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk));
         let state = SessionStateBuilder::new_from_existing(shop.context.state()).with_runtime_env(small.build_arc().unwrap()).build();
         Shop { context: SessionContext::new_with_state(state), ..shop }
     };
@@ -310,7 +315,9 @@ async fn every_kind_of_column_trains_and_scores() {
     )
     .await
     .unwrap();
-    shop.run("SELECT * FROM finetune('wide', $$SELECT * FROM wide$$, 'click', epochs => 3, ensembles => 1, features => 'id: skip')").await.unwrap();
+    shop.run("SELECT * FROM finetune('wide', $$SELECT * FROM wide$$, 'click', epochs => 3, ensembles => 1, features => 'id: skip')")
+        .await
+        .unwrap();
     let info = shop.rows("SELECT feature, encoding FROM ml.feature_info('wide') WHERE encoding <> 'unused' ORDER BY position").await;
     let expected = [
         ["flag", "category"],
@@ -335,5 +342,8 @@ async fn every_kind_of_column_trains_and_scores() {
                    sometimes => NULL, slot => NULL)";
     let probability = shop.number(nothing).await;
     assert!((0.0..=1.0).contains(&probability));
-    assert_eq!(shop.value(&nothing.replace("title => NULL", "title => repeat('word ', 2000000)")).await.parse::<f64>().unwrap().is_nan(), false);
+    assert_eq!(
+        shop.value(&nothing.replace("title => NULL", "title => repeat('word ', 2000000)")).await.parse::<f64>().unwrap().is_nan(),
+        false
+    );
 }

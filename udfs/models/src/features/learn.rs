@@ -203,7 +203,9 @@ impl<'a> Learner<'a> {
             learned.known[list] = learned.known[target].clone();
         }
         if !learned.features.iter().any(Feature::is_used) {
-            let reasons: Vec<String> = learned.features.iter().map(|f| format!("{} {}", f.name(), reason(&f.kind))).collect();
+            let mut reasons: Vec<String> = learned.features.iter().map(|f| format!("{} {}", f.name(), reason(&f.kind))).collect();
+            // An integer is two features that are left out for one reason.
+            reasons.dedup();
             let reason = format!("no column of the training query can tell the rows apart: {}", reasons.join(", "));
             return Err(Error::data(reason, "select columns with different values"));
         }
