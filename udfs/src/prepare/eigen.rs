@@ -118,6 +118,9 @@ fn tridiagonal(v: &mut Matrix) -> (Vec<f64>, Vec<f64>) {
     (d, e)
 }
 
+/// Steps after which an eigenvalue is taken as it is.
+const STEPS: usize = 64;
+
 /// Turns the tridiagonal matrix into its eigenvalues, in place of the diagonal, and the rotation into the eigenvectors.
 fn ql(v: &mut Matrix, d: &mut [f64], e: &mut [f64]) {
     let n = v.order;
@@ -128,7 +131,8 @@ fn ql(v: &mut Matrix, d: &mut [f64], e: &mut [f64]) {
         largest = largest.max(d[l].abs() + e[l].abs());
         let small = |x: f64| x.abs() <= f64::EPSILON * largest;
         let m = (l..n - 1).find(|m| small(e[*m])).unwrap_or(n - 1);
-        while m > l {
+        // A handful of steps is enough; the bound is for numbers that are none.
+        for _ in 0..if m > l { STEPS } else { 0 } {
             let g = d[l];
             let p = (d[l + 1] - g) / (2.0 * e[l]);
             let r = p.hypot(1.0).copysign(p);

@@ -46,11 +46,14 @@ pub(super) trait State: Debug + Send + Sync + 'static {
     fn apply(&self, values: &ArrayRef) -> Result<ArrayRef>;
 }
 
+/// Begins to learn from values of a type.
+type Begin = fn(&DataType, &Options) -> Result<Box<dyn Fitter>, Error>;
+
 /// A function that learns, whichever it is.
 pub(super) struct Learned {
     pub(super) declaration: &'static Function,
     pub(super) returns: fn(&DataType) -> DataType,
-    pub(super) start: fn(&DataType, &Options) -> Result<Box<dyn Fitter>, Error>,
+    pub(super) start: Begin,
     pub(super) load: fn(Value) -> serde_json::Result<Arc<dyn State>>,
     pub(super) window: fn() -> WindowUDF,
 }

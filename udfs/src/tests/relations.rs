@@ -91,20 +91,25 @@ async fn predict_cvr_gives_the_only_probability_of_a_model_with_one_task() {
 #[tokio::test]
 async fn feature_info_tells_what_becomes_of_each_column() {
     let shop = trained().await;
-    let rows = shop.rows("SELECT position, feature, source, sql_type, encoding, parameters IS NULL FROM ml.feature_info('ctr')").await;
-    let row = |position, feature, source, sql_type, encoding, none| [position, feature, source, sql_type, encoding, none];
+    let rows = shop.rows("SELECT position, feature, source, sql_type, encoding FROM ml.feature_info('ctr') ORDER BY position").await;
     assert_eq!(
         rows,
         [
-            row("1", "user_id", "user_id", "bigint", "category", "true"),
-            row("2", "item_id", "item_id", "bigint", "category", "true"),
-            row("3", "slot", "slot", "text", "category", "true"),
-            row("4", "price", "price", "double precision", "number", "false"),
-            row("5", "ts.hour", "ts", "timestamp", "hour", "true"),
-            row("6", "ts.weekday", "ts", "timestamp", "weekday", "true"),
+            ["1", "user_id", "user_id", "bigint", "category"],
+            ["2", "user_id", "user_id", "bigint", "number"],
+            ["3", "item_id", "item_id", "bigint", "category"],
+            ["4", "item_id", "item_id", "bigint", "number"],
+            ["5", "slot", "slot", "text", "category"],
+            ["6", "slot", "slot", "text", "unused"],
+            ["7", "price", "price", "double precision", "number"],
+            ["8", "ts.hour", "ts", "timestamp", "category"],
+            ["9", "ts.weekday", "ts", "timestamp", "category"],
+            ["10", "ts.age", "ts", "timestamp", "number"],
         ]
     );
-    assert!(shop.value("SELECT parameters FROM ml.feature_info('ctr@1') WHERE feature = 'price'").await.starts_with("mean 2.4"));
+    let price = shop.rows("SELECT parameters, missing, distinct_values FROM ml.feature_info('ctr@1') WHERE feature = 'price'").await;
+    assert!(price[0][0].starts_with("mean 2.4"), "{price:?}");
+    assert_eq!(price[0][1..], ["0.0", "50"]);
     assert_eq!(shop.refusal("SELECT * FROM ml.feature_info('crt')").await.message, "model \"crt\" does not exist");
 }
 
@@ -113,10 +118,10 @@ async fn a_function_that_only_reads_may_be_cut_short_and_run_twice() {
     let shop = trained().await;
     assert!(!crate::writes(&shop.plan("SELECT * FROM ml.feature_info('ctr')").await.unwrap()));
     assert_eq!(shop.rows("SELECT feature FROM ml.feature_info('ctr') LIMIT 2").await.len(), 2);
-    let sql = "WITH f AS (SELECT * FROM ml.feature_info('ctr')) SELECT count(*) FROM f AS a JOIN f AS b ON a.feature = b.feature";
-    assert_eq!(shop.value(sql).await, "6");
+    let sql = "WITH f AS (SELECT * FROM ml.feature_info('ctr')) SELECT count(*) FROM f AS a JOIN f AS b ON a.position = b.position";
+    assert_eq!(shop.value(sql).await, "10");
     let plan = shop.plan("SELECT * FROM ml.feature_info($1)").await.unwrap();
     let frame =
         shop.context.execute_logical_plan(plan).await.unwrap().with_param_values(vec![datafusion::common::ScalarValue::from("ctr")]);
-    assert_eq!(frame.unwrap().count().await.unwrap(), 6);
+    assert_eq!(frame.unwrap().count().await.unwrap(), 10);
 }

@@ -342,8 +342,6 @@ async fn every_kind_of_column_trains_and_scores() {
                    sometimes => NULL, slot => NULL)";
     let probability = shop.number(nothing).await;
     assert!((0.0..=1.0).contains(&probability));
-    assert_eq!(
-        shop.value(&nothing.replace("title => NULL", "title => repeat('word ', 2000000)")).await.parse::<f64>().unwrap().is_nan(),
-        false
-    );
+    let huge = shop.number(&nothing.replace("title => NULL", "title => repeat('word ', 2000000)")).await;
+    assert!((0.0..=1.0).contains(&huge));
 }

@@ -168,8 +168,11 @@ fn with_results(schema: &Schema, calls: &[Learning]) -> Schema {
     Schema::new(schema.fields().iter().cloned().chain(results).collect::<Vec<_>>())
 }
 
+/// Outputs by name.
+type Named = Vec<(String, Logical)>;
+
 /// The outputs by name, and the calls of functions that learn, which are columns to the outputs.
-fn logical_parts(select: &str, columns: &[Column], all: &Schema) -> Result<(Vec<(String, Logical)>, Vec<Learning>)> {
+fn logical_parts(select: &str, columns: &[Column], all: &Schema) -> Result<(Named, Vec<Learning>)> {
     let mut items = select::items(select, columns)?;
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let mut calls = Calls::new(&names);
@@ -184,7 +187,7 @@ fn logical_parts(select: &str, columns: &[Column], all: &Schema) -> Result<(Vec<
     let part = |item: Item| {
         let part = match item.value {
             Value::Column(column) => Logical::Column(column),
-            Value::Expression(expression) => Logical::Expression(logical(expression, &schema)?),
+            Value::Expression(expression) => Logical::Expression(logical(*expression, &schema)?),
         };
         Ok((item.name, part))
     };

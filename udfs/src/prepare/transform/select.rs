@@ -24,7 +24,7 @@ pub(super) enum Value {
     /// A column as it is, by its position.
     Column(usize),
     /// Anything else.
-    Expression(Expr),
+    Expression(Box<Expr>),
 }
 
 /// The outputs of a select list over these columns: `*` and `* EXCEPT (...)` are expanded, names are unique.
@@ -87,7 +87,7 @@ fn item(item: SelectItem, columns: &[Column]) -> Result<Item> {
         Expr::Identifier(name) => columns.iter().position(|column| column.name == normal(name)),
         _ => None,
     };
-    Ok(Item { name, value: column.map_or(Value::Expression(value), Value::Column) })
+    Ok(Item { name, value: column.map_or_else(|| Value::Expression(Box::new(value)), Value::Column) })
 }
 
 fn invalid(object: String, reason: &str, hint: String) -> datafusion::common::DataFusionError {
