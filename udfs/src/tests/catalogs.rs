@@ -17,7 +17,7 @@ async fn models_are_listed_as_they_appear() {
     assert_eq!(rows, [version("1", "false"), version("2", "true")]);
     assert_eq!(
         shop.value("SELECT features FROM ml.models WHERE version = 1").await,
-        "user_id bigint, item_id bigint, slot text, price double precision, ts.hour timestamp, ts.weekday timestamp"
+        "user_id bigint, item_id bigint, slot text, price double precision, ts timestamp"
     );
     let sane = "SELECT count(*) FROM ml.models WHERE validation_auc > 0.5 AND train_loss > 0 AND positives BETWEEN 1 AND rows \
                 AND created_at > now() - INTERVAL '1 hour' AND created_at <= now()";
