@@ -40,7 +40,7 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section { title: "Preparation: functions of a row", kind: Kind::Scalar, prepares: true },
     Section { title: "Preparation: functions that learn from many rows", kind: Kind::Window, prepares: true },
-    Section { title: "Training: functions that return rows", kind: Kind::Table, prepares: false },
+    Section { title: "Training, scoring and models: functions that return rows", kind: Kind::Table, prepares: false },
     Section { title: "Scoring: functions of a row", kind: Kind::Scalar, prepares: false },
     Section { title: "Evaluation: aggregates", kind: Kind::Aggregate, prepares: false },
 ];
