@@ -19,8 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use stratagem_models::click::{self, Progress, Trained};
 use stratagem_models::examples::Examples;
-use stratagem_models::registry::Source;
 use stratagem_models::registry::Outcome;
+use stratagem_models::registry::Source;
 use tokio::sync::mpsc;
 
 use super::record;
