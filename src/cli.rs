@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Flags, LogConfig, LogFormat, ModelsFlags, ServerFlags};
 use crate::server::Server;
-use crate::{bandit, demo, doctor, sample};
+use crate::{bandit, demo, doctor, models, sample};
 
 /// A query server that speaks the PostgreSQL wire protocol, in which marketing models are SQL functions.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ enum Verb {
     Serve(ServeArgs),
     /// Run the main job on the Open Bandit sample over a real connection: train, score, evaluate.
     Demo(demo::DemoArgs),
+    /// List, export and import models.
+    #[command(subcommand)]
+    Models(models::ModelsVerb),
     /// Say what is installed, which runtime and device will be used, and what is wrong.
     Doctor(doctor::DoctorArgs),
     /// Write the sample shop as Parquet.
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
             drop(out);
             ended(demo::run(&args))
         }
+        Verb::Models(verb) => ended(models::run(&verb, &mut out)),
         Verb::Doctor(args) => match doctor::run(&args, &mut out) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -189,6 +189,11 @@ impl Config {
     pub fn state(&self) -> PathBuf {
         if self.state.as_os_str().is_empty() { self.data.join(".stratagem") } else { self.state.clone() }
     }
+
+    /// The folder of the trained and imported models.
+    pub fn models_folder(&self) -> PathBuf {
+        self.state().join("models")
+    }
 }
 
 /// What flags of the command line override.

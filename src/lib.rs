@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod models;
 pub mod sample;
 pub mod server;
 pub mod store;

@@ -181,7 +181,7 @@ impl Engine {
             .map_err(|e| state_error(e.to_string()))?;
         let catalog = DataCatalog::open(&config.data).map_err(|e| Error::Data { path: config.data.clone(), reason: e.to_string() })?;
         catalog.mount(store::SCHEMA, store.schema());
-        let models = models(config).map_err(state_error)?;
+        let models = models(config).map_err(|e| state_error(e.to_string()))?;
 
         let options = SessionConfig::new()
             .with_default_catalog_and_schema(DATABASE, "public")
@@ -206,10 +206,9 @@ impl Engine {
 }
 
 /// The models of this server, with the runtime they will be run by when the first is needed.
-fn models(config: &Config) -> Result<Arc<Models>, String> {
-    let device = config.models.device.parse().map_err(|e: stratagem_udfs::models::Error| e.to_string())?;
+pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::models::Error> {
     let library = || crate::assets::Assets::locate().and_then(|assets| assets.runtime_library()).map_err(|e| e.to_string());
-    Models::open(&config.state().join("models"), device, Box::new(library)).map(Arc::new).map_err(|e| e.to_string())
+    Models::open(&config.models_folder(), config.models.device.parse()?, Box::new(library)).map(Arc::new)
 }
 
 fn memory_and_disk(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {

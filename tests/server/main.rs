@@ -2,6 +2,7 @@
 
 mod clients;
 mod demo;
+mod exchange;
 mod limits;
 mod models;
 mod readme;

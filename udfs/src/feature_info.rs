@@ -7,6 +7,8 @@ use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::common::{DFSchema, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use stratagem_models::features::{Bins, Feature, Kind as FeatureKind, Number, Values, Vocabulary};
+use stratagem_models::foreign::Input;
+use stratagem_models::registry::Kind as ModelKind;
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
@@ -26,11 +28,20 @@ pub static DECLARATION: Function = Function {
         Column::new("feature", Type::Text, "The feature."),
         Column::new("source", Type::Text, "The column of the training query that it is made from."),
         Column::new("sql_type", Type::Text, "The type of that column."),
-        Column::new("encoding", Type::Text, "`category`, `hashed`, `number`, `items`, `vector`, `words`, `history` or `unused`."),
+        Column::new(
+            "encoding",
+            Type::Text,
+            "`category`, `hashed`, `number`, `items`, `vector`, `words`, `history`, `unused`, or `plain` for a column that an imported graph takes as it is.",
+        ),
         Column::new("parameters", Type::Text, "What was learned from the training rows for the encoding; for `unused` the reason.")
             .nullable(),
-        Column::new("missing", Type::Double, "Share of the training rows without a value."),
-        Column::new("distinct_values", Type::BigInt, "Distinct values in the training rows, as far as they were counted."),
+        Column::new("missing", Type::Double, "Share of the training rows without a value; NULL for `plain`.").nullable(),
+        Column::new(
+            "distinct_values",
+            Type::BigInt,
+            "Distinct values in the training rows, as far as they were counted; NULL for `plain`.",
+        )
+        .nullable(),
     ]),
     summary: "What a trained model makes of its columns",
     docs: "One row per feature, in the order of the training query: the column it is made from, the type that column has to have, and how its \
@@ -63,18 +74,21 @@ impl Relation for FeatureInfo {
 
     fn plan(&self, arguments: &Constants, _: &str, _: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let pinned = self.0.resolve(arguments.text("model")?).map_err(Error::from)?;
-        let features = self.0.registry().manifest(&pinned.name, pinned.version).map_err(Error::from)?.features;
-        let described: Vec<Description> = features.iter().map(describe).collect();
-        let text = |value: fn(&Description) -> Option<String>| Arc::new(described.iter().map(value).collect::<StringArray>());
+        let manifest = self.0.registry().manifest(&pinned.name, pinned.version).map_err(Error::from)?;
+        let described: Vec<Description> = match &manifest.kind {
+            ModelKind::Click => manifest.features.iter().map(describe).collect(),
+            ModelKind::Onnx(outline) => outline.inputs.iter().flat_map(describe_input).collect(),
+        };
+        let text = |value: fn(&Description) -> &str| Arc::new(described.iter().map(|d| Some(value(d))).collect::<StringArray>());
         let columns: Vec<datafusion::arrow::array::ArrayRef> = vec![
-            Arc::new((1..).take(features.len()).map(Some).collect::<Int32Array>()),
-            Arc::new(features.iter().map(|feature| Some(feature.name())).collect::<StringArray>()),
-            Arc::new(features.iter().map(|feature| Some(feature.column.as_str())).collect::<StringArray>()),
-            Arc::new(features.iter().map(|feature| Some(feature.sql_type.as_str())).collect::<StringArray>()),
-            text(|description| Some(description.encoding.to_owned())),
-            text(|description| description.parameters.clone()),
-            Arc::new(features.iter().map(|feature| Some(feature.missing)).collect::<Float64Array>()),
-            Arc::new(features.iter().map(|feature| Some(feature.distinct.cast_signed())).collect::<Int64Array>()),
+            Arc::new((1..).take(described.len()).map(Some).collect::<Int32Array>()),
+            text(|description| &description.feature),
+            text(|description| &description.source),
+            text(|description| &description.sql_type),
+            text(|description| description.encoding),
+            text(|description| &description.parameters),
+            Arc::new(described.iter().map(|description| description.missing).collect::<Float64Array>()),
+            Arc::new(described.iter().map(|description| description.distinct).collect::<Int64Array>()),
         ];
         let schema = DECLARATION.schema();
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
@@ -84,8 +98,26 @@ impl Relation for FeatureInfo {
 
 /// A feature in a user's words.
 struct Description {
+    feature: String,
+    source: String,
+    sql_type: String,
     encoding: &'static str,
-    parameters: Option<String>,
+    parameters: String,
+    missing: Option<f64>,
+    distinct: Option<i64>,
+}
+
+/// The columns of an input of a graph that was made elsewhere.
+fn describe_input(input: &Input) -> impl Iterator<Item = Description> {
+    input.columns.iter().map(|column| Description {
+        feature: column.clone(),
+        source: column.clone(),
+        sql_type: input.element.sql_type().to_owned(),
+        encoding: "plain",
+        parameters: format!("input {}", input.name),
+        missing: None,
+        distinct: None,
+    })
 }
 
 fn describe(feature: &Feature) -> Description {
@@ -103,7 +135,15 @@ fn describe(feature: &Feature) -> Description {
         FeatureKind::Number(number) => ("number", describe_number(number)),
         FeatureKind::Unused(reason) => ("unused", reason.clone()),
     };
-    Description { encoding, parameters: Some(parameters) }
+    Description {
+        feature: feature.name(),
+        source: feature.column.clone(),
+        sql_type: feature.sql_type.clone(),
+        encoding,
+        parameters,
+        missing: Some(feature.missing),
+        distinct: Some(feature.distinct.cast_signed()),
+    }
 }
 
 fn describe_number(number: &Number) -> String {

@@ -10,17 +10,19 @@ use datafusion::arrow::datatypes::{
     DataType, Date32Type, Field, FieldRef, Float32Type, Int32Type, Int64Type, Time64NanosecondType, TimeUnit, TimestampSecondType,
     UInt64Type,
 };
-use stratagem_models::features::{Bag, Batch, Column, Feature, Part, Treatment, Values};
+use stratagem_models::features::{Bag, Batch, Column, Feature, Part, Texts, Treatment, Values, id_of};
 use twox_hash::XxHash64;
 
 use crate::declaration::sql_type;
 use crate::error::{Error, Result};
 use crate::spelling;
 
+mod plain;
 mod tokens;
 mod treatment;
 mod values;
 
+pub(crate) use plain::PlainEncoder;
 pub(crate) use treatment::Treatments;
 pub(crate) use values::{labels, split};
 
@@ -166,24 +168,11 @@ impl Encoder {
     /// stand for the model's columns in their order.
     pub(crate) fn for_model(model: &str, features: &[Feature], fields: &[FieldRef]) -> Result<Self> {
         let expected = expected(features);
-        let by_position = fields.iter().enumerate().all(|(n, field)| *field.name() == format!("${}", n + 1)) && !fields.is_empty();
-        if by_position && fields.len() != expected.len() {
-            return Err(Error::NoSuchColumn {
-                what: format!("model \"{model}\""),
-                column: expected.get(fields.len()).map_or_else(|| "$".to_owned(), |(name, _)| (*name).to_owned()),
-                detail: format!("{} values are given for: {}", fields.len(), listed(&expected)),
-                hint: Some("give all of them in this order, or write name => value".to_owned()),
-            });
-        }
+        let row = Row::new(model, &expected, fields)?;
         let mut sources = Vec::with_capacity(features.len());
         for feature in features.iter().filter(|feature| feature.is_used()) {
-            let name = feature.column.as_str();
-            let found = match by_position {
-                true => expected.iter().position(|(other, _)| *other == name),
-                false => fields.iter().position(|field| field.name() == name),
-            };
-            let Some(column) = found else { return Err(missing(model, name, &expected, fields)) };
-            check(model, feature, name, &fields[column])?;
+            let column = row.position(&feature.column)?;
+            check(model, feature, &feature.column, &fields[column])?;
             sources.push(Source { column, part: feature.part, values: feature.values });
         }
         Ok(Self::new(sources))
@@ -222,6 +211,49 @@ impl Encoder {
         }
         Ok(batch)
     }
+
+    /// Notes the texts behind the ids of `columns`.
+    pub(crate) fn texts(&self, columns: &[ArrayRef], texts: &mut Texts) -> datafusion::common::Result<()> {
+        for (position, source) in self.sources.iter().enumerate() {
+            if matches!(source.values, Values::Id | Values::Items) {
+                values::texts(&columns[source.column], &mut |id, text| texts.see(position, id, text))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row from which a model takes its columns: by name (further columns are left alone), or by position from columns named `$1`, `$2`, ...
+struct Row<'a> {
+    model: &'a str,
+    /// The columns of the model with their types, in its order.
+    expected: &'a [(&'a str, &'a str)],
+    fields: &'a [FieldRef],
+    by_position: bool,
+}
+
+impl<'a> Row<'a> {
+    fn new(model: &'a str, expected: &'a [(&'a str, &'a str)], fields: &'a [FieldRef]) -> Result<Self> {
+        let by_position = fields.iter().enumerate().all(|(n, field)| *field.name() == format!("${}", n + 1)) && !fields.is_empty();
+        if by_position && fields.len() != expected.len() {
+            return Err(Error::NoSuchColumn {
+                what: format!("model \"{model}\""),
+                column: expected.get(fields.len()).map_or_else(|| "$".to_owned(), |(name, _)| (*name).to_owned()),
+                detail: format!("{} values are given for: {}", fields.len(), listed(expected)),
+                hint: Some("give all of them in this order, or write name => value".to_owned()),
+            });
+        }
+        Ok(Self { model, expected, fields, by_position })
+    }
+
+    /// Where a column of the model is.
+    fn position(&self, name: &str) -> Result<usize> {
+        let found = match self.by_position {
+            true => self.expected.iter().position(|(other, _)| *other == name),
+            false => self.fields.iter().position(|field| field.name() == name),
+        };
+        found.ok_or_else(|| missing(self.model, name, self.expected, self.fields))
+    }
 }
 
 fn unusable(field: &Field) -> Error {
@@ -254,7 +286,8 @@ pub(crate) fn listed_columns(features: &[Feature]) -> String {
     listed(&expected(features))
 }
 
-fn listed(expected: &[(&str, &str)]) -> String {
+/// Columns with their types, as a list.
+pub(crate) fn listed(expected: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (position, (name, data_type)) in expected.iter().enumerate() {
         let comma = if position == 0 { "" } else { ", " };

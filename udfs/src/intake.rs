@@ -3,11 +3,13 @@
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::FieldRef;
 use serde::{Deserialize, Serialize};
-use stratagem_models::features::{Batch, Feature};
-use stratagem_models::registry::Manifest;
+use stratagem_models::features::Feature;
+use stratagem_models::foreign::Element;
+use stratagem_models::model::Rows;
+use stratagem_models::registry::{Kind, Manifest};
 
 use crate::error::{Error, Result};
-use crate::features::{self, Encoder};
+use crate::features::{self, Encoder, PlainEncoder};
 use crate::models::Error as ModelError;
 use crate::prepare::{Bound, Fitted};
 
@@ -27,61 +29,91 @@ impl Prepared {
 
 /// What a version takes.
 #[derive(Debug)]
-pub(crate) struct Intake {
-    /// Its probabilities per row.
-    tasks: usize,
-    features: Vec<Feature>,
-    prepared: Option<Prepared>,
+pub(crate) enum Intake {
+    /// The features of a model that was trained here, through its TRANSFORM.
+    Features {
+        /// Its probabilities per row.
+        tasks: usize,
+        /// What became of the columns.
+        features: Vec<Feature>,
+        /// The TRANSFORM.
+        prepared: Option<Prepared>,
+    },
+    /// The columns of a graph that was made elsewhere.
+    Plain(Vec<(String, Element)>),
 }
 
 impl Intake {
     /// What the manifest says.
     pub(crate) fn new(manifest: Manifest) -> Result<Self, ModelError> {
+        if let Kind::Onnx(outline) = &manifest.kind {
+            return Ok(Self::Plain(outline.columns().map(|(name, element)| (name.to_owned(), element)).collect()));
+        }
         let damaged = |reason: serde_json::Error| ModelError::Corrupt {
             object: format!("model \"{}@{}\"", manifest.name, manifest.version),
             reason: format!("its TRANSFORM: {reason}"),
         };
         let prepared = manifest.transform.clone().map(serde_json::from_value).transpose().map_err(damaged)?;
-        Ok(Self { tasks: manifest.options.model_type.tasks(), features: manifest.features, prepared })
+        Ok(Self::Features { tasks: manifest.options.model_type.tasks(), features: manifest.features, prepared })
     }
 
     /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.
     pub(crate) fn tasks(&self) -> usize {
-        self.tasks
+        match self {
+            Self::Features { tasks, .. } => *tasks,
+            Self::Plain(_) => 1,
+        }
     }
 
     /// The names of the columns it reads.
     pub(crate) fn columns(&self) -> Vec<&str> {
-        match &self.prepared {
-            Some(prepared) => prepared.fitted.input_columns(&prepared.except()).into_iter().map(|(name, _)| name).collect(),
-            None => features::columns(&self.features),
+        match self {
+            Self::Features { prepared: Some(prepared), .. } => {
+                prepared.fitted.input_columns(&prepared.except()).into_iter().map(|(name, _)| name).collect()
+            }
+            Self::Features { features, .. } => features::columns(features),
+            Self::Plain(columns) => columns.iter().map(|(name, _)| name.as_str()).collect(),
+        }
+    }
+
+    /// The select list of its TRANSFORM.
+    pub(crate) fn transform(&self) -> Option<&str> {
+        match self {
+            Self::Features { prepared, .. } => prepared.as_ref().map(|prepared| prepared.fitted.select()),
+            Self::Plain(_) => None,
         }
     }
 
     /// Finds the columns among the fields of a row; `model` is named in errors.
     pub(crate) fn bind(&self, model: &str, fields: &[FieldRef]) -> Result<Reader, Error> {
-        let Some(prepared) = &self.prepared else {
-            return Ok(Reader { bound: None, encoder: Encoder::for_model(model, &self.features, fields)? });
-        };
-        let bound = prepared.fitted.bind(model, fields, &prepared.except())?;
-        let encoder = Encoder::for_model(model, &self.features, bound.schema().fields())?;
-        Ok(Reader { bound: Some(bound), encoder })
+        Ok(match self {
+            Self::Features { features, prepared: None, .. } => {
+                Reader::Features { bound: None, encoder: Encoder::for_model(model, features, fields)? }
+            }
+            Self::Features { features, prepared: Some(prepared), .. } => {
+                let bound = prepared.fitted.bind(model, fields, &prepared.except())?;
+                let encoder = Encoder::for_model(model, features, bound.schema().fields())?;
+                Reader::Features { bound: Some(Box::new(bound)), encoder }
+            }
+            Self::Plain(columns) => Reader::Plain(PlainEncoder::new(model, columns, fields)?),
+        })
     }
 }
 
 /// Turns rows of certain columns into those of a model.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    bound: Option<Bound>,
-    encoder: Encoder,
+pub(crate) enum Reader {
+    Features { bound: Option<Box<Bound>>, encoder: Encoder },
+    Plain(PlainEncoder),
 }
 
 impl Reader {
     /// `rows` rows of the columns that were bound.
-    pub(crate) fn read(&self, columns: &[ArrayRef], rows: usize) -> datafusion::common::Result<Batch> {
-        match &self.bound {
-            Some(bound) => self.encoder.encode(bound.apply(columns, rows)?.columns(), rows),
-            None => self.encoder.encode(columns, rows),
-        }
+    pub(crate) fn read(&self, columns: &[ArrayRef], rows: usize) -> datafusion::common::Result<Rows> {
+        Ok(match self {
+            Self::Features { bound: Some(bound), encoder } => Rows::Features(encoder.encode(bound.apply(columns, rows)?.columns(), rows)?),
+            Self::Features { bound: None, encoder } => Rows::Features(encoder.encode(columns, rows)?),
+            Self::Plain(encoder) => Rows::Plain(encoder.encode(columns, rows)?),
+        })
     }
 }

@@ -5,9 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use stratagem_models::click::ClickModel;
 pub use stratagem_models::click::Start;
-use stratagem_models::registry::{Registry, VersionInfo};
+use stratagem_models::exchange;
+pub use stratagem_models::exchange::Import;
+use stratagem_models::model::Model;
+use stratagem_models::registry::Registry;
+pub use stratagem_models::registry::{DEFAULT_ALIAS, VersionInfo};
 pub use stratagem_models::runtime::{Device, Runtime};
 
 pub use stratagem_models::error::{Error, Result};
@@ -45,7 +48,7 @@ pub(crate) struct Held {
     models: Arc<Models>,
     pinned: Pinned,
     intake: Arc<Intake>,
-    model: OnceLock<Arc<ClickModel>>,
+    model: OnceLock<Arc<Model>>,
 }
 
 impl Held {
@@ -65,7 +68,7 @@ impl Held {
     }
 
     /// The version in memory, loaded now if it was not before.
-    pub(crate) fn model(&self) -> Result<Arc<ClickModel>> {
+    pub(crate) fn model(&self) -> Result<Arc<Model>> {
         if let Some(model) = self.model.get() {
             return Ok(Arc::clone(model));
         }
@@ -94,7 +97,7 @@ struct Resident {
 struct Slot {
     used: u64,
     /// Held while the model is loaded, so that two statements do not load it twice.
-    model: Arc<Mutex<Option<Arc<ClickModel>>>>,
+    model: Arc<Mutex<Option<Arc<Model>>>>,
 }
 
 impl Models {
@@ -153,13 +156,13 @@ impl Models {
     }
 
     /// A version in memory, loaded now if it was not before.
-    pub fn model(&self, pinned: &Pinned) -> Result<Arc<ClickModel>> {
+    pub fn model(&self, pinned: &Pinned) -> Result<Arc<Model>> {
         let slot = lock(&self.resident).slot(pinned);
         let mut model = lock(&slot);
         if let Some(model) = &*model {
             return Ok(Arc::clone(model));
         }
-        let loaded = Arc::new(ClickModel::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version)?);
+        let loaded = Arc::new(Model::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version)?);
         Ok(Arc::clone(model.insert(loaded)))
     }
 
@@ -168,6 +171,21 @@ impl Models {
         let pinned = self.resolve(reference)?;
         let start = Start::load(&self.registry, &pinned.name, pinned.version)?;
         Ok((pinned, Arc::new(start)))
+    }
+
+    /// Writes a version to a folder: the model as one ONNX graph of plain columns, what it takes and gives, and its own files. `replace` allows
+    /// an earlier export there to be replaced.
+    pub fn export(&self, reference: &str, to: &Path, replace: bool) -> Result<Pinned> {
+        let pinned = self.resolve(reference)?;
+        let intake = self.intake(&pinned)?;
+        exchange::export(&self.registry, &pinned.name, pinned.version, intake.transform(), to, replace)?;
+        Ok(pinned)
+    }
+
+    /// Saves what [`Models::export`] wrote to a folder, or an ONNX file from elsewhere, as the next version of a name.
+    pub fn import(&self, from: &Path, import: &Import) -> Result<Pinned> {
+        let version = exchange::import(&self.runtime()?, &self.registry, from, import)?;
+        Ok(Pinned { name: ModelName::parse(&import.name)?, version })
     }
 
     /// Deletes a version, or with `None` a model with all its versions, and forgets what is in memory of it. Statements that run with it keep
@@ -192,7 +210,7 @@ impl Models {
 }
 
 impl Resident {
-    fn slot(&mut self, pinned: &Pinned) -> Arc<Mutex<Option<Arc<ClickModel>>>> {
+    fn slot(&mut self, pinned: &Pinned) -> Arc<Mutex<Option<Arc<Model>>>> {
         self.clock += 1;
         if !self.models.contains_key(pinned)
             && self.models.len() >= RESIDENT

@@ -8,8 +8,7 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use stratagem_models::click::ClickModel;
-use stratagem_models::features::Batch;
+use stratagem_models::model::{Model, Rows};
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
@@ -33,6 +32,8 @@ pub static DECLARATION: Function = Function {
            row may be wider than the training query. Whether all features are there with a type that fits is checked before the first row is \
            read. The result is within 0 and 1, never NaN; a feature that is NULL and a category that was never seen are handled by the model. \
            The result is NULL only for a row value that is NULL as a whole.\n\n\
+           A model that was imported as an ONNX file takes its columns as they are: NULL is NaN among its floats, and the result is NULL where \
+           the model answers with no number; NULL in a column of whole numbers, booleans or text is an error.\n\n\
            A reference without a version is settled once per statement: all calls in a statement use the same version, also when a new one \
            is saved meanwhile. The model stays in memory, shared by all sessions.",
     example: "SELECT i.item_id, predict_ctr('ctr', i) AS p FROM impressions i ORDER BY p DESC LIMIT 20",
@@ -41,6 +42,7 @@ pub static DECLARATION: Function = Function {
         Failure { sqlstate: "42703", when: "a feature of the model is missing in the row" },
         Failure { sqlstate: "42804", when: "a feature has a type that the model was not trained on" },
         Failure { sqlstate: "22023", when: "the model is not a constant" },
+        Failure { sqlstate: "22004", when: "a column of whole numbers, booleans or text of an imported ONNX model is NULL in some rows" },
         Failure { sqlstate: "XX001", when: "the files of the model are damaged" },
     ],
 };
@@ -117,13 +119,16 @@ impl Score {
         }
     }
 
-    fn probabilities(&self, model: &ClickModel, batch: &Batch) -> Result<Vec<f32>, Error> {
-        let scores = model.predict(batch)?;
+    /// The probabilities, and where they are NULL: where a model from elsewhere gives no number.
+    fn probabilities(&self, model: &Model, rows: &Rows) -> Result<(Vec<f64>, Option<NullBuffer>), Error> {
+        let scores = model.predict(rows)?;
         let task = match self.task {
             Task::Click => 0,
             Task::Conversion => 1,
         };
-        Ok(scores.task(task).collect())
+        let probabilities: Vec<f64> = scores.task(task).map(f64::from).collect();
+        let nulls = probabilities.iter().any(|p| p.is_nan()).then(|| probabilities.iter().map(|p| !p.is_nan()).collect());
+        Ok((probabilities, nulls))
     }
 }
 
@@ -187,8 +192,8 @@ impl ScalarUDFImpl for Score {
             Some(row) => (row.columns().to_vec(), row.nulls().cloned()),
             None => (vec![row], None),
         };
-        let probabilities = self.probabilities(&model, &reader.read(&columns, rows)?)?;
-        let result = Float64Array::new(probabilities.into_iter().map(f64::from).collect(), nulls);
+        let (probabilities, unknown) = self.probabilities(&model, &reader.read(&columns, rows)?)?;
+        let result = Float64Array::new(probabilities.into(), NullBuffer::union(nulls.as_ref(), unknown.as_ref()));
         if matches!(args.args[1], ColumnarValue::Scalar(_)) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }

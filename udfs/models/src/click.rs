@@ -8,6 +8,7 @@ mod split;
 mod start;
 mod trainer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::calibration::Calibration;
 use self::model::Weights;
 pub use self::model::{ClickModel, Scores};
+pub(crate) use self::model::{Stored, net};
 pub use self::options::{Calibrate, Metric, ModelType, Schedule, Split, TrainOptions};
 use self::split::Parts;
 pub use self::start::Start;
@@ -83,6 +85,8 @@ pub struct Trained {
     net: Net,
     features: Vec<Feature>,
     weights: Weights,
+    /// The texts of the known values, by feature.
+    texts: BTreeMap<usize, Vec<String>>,
     calibration: Vec<Calibration>,
     /// With every default filled in; those of the best trial.
     options: TrainOptions,
@@ -123,6 +127,8 @@ pub fn train(
     let options = options.filled(parts.training, parts.positives[0] as f64 / parts.training as f64);
     let learned = learn(examples, &parts, &options)?;
     let parent = start.map(Start::version);
+    let mut texts = examples.texts.clone();
+    start.into_iter().for_each(|start| texts.merge(start.texts().clone()));
     let (learned, start) = match start {
         Some(start) => start.grow(learned)?,
         None => (learned, Vec::new()),
@@ -145,10 +151,12 @@ pub fn train(
         outcomes.push(trainer::fit(&job, &own, &net, start.get(member as usize), &stamp, &mut on_epoch)?);
     }
     let (calibration, evaluation) = judge(&outcomes, &options, examples.tasks());
+    let texts = learned.known.iter().enumerate().filter_map(|(feature, known)| Some((feature, texts.all(known)?))).collect();
     Ok(Trained {
         runtime: Arc::clone(runtime),
         net,
         features: learned.features,
+        texts,
         weights: Weights { known: learned.known, members: outcomes.into_iter().map(|outcome| outcome.member).collect() },
         calibration,
         options,

@@ -60,11 +60,12 @@ pub(crate) fn create_directory(path: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(Error::io(path)(error)),
     }
-    path.parent().map_or(Ok(()), |parent| sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Waits until the entries of a folder are on disk.
+/// Waits until the entries of a folder are on disk; the empty path is the current folder.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Mutex;
 
 use crate::error::{Error, Result};
-use crate::features::{Bag, Batch, Column};
+use crate::features::{Bag, Batch, Column, Texts};
 
 /// Rows that are in memory together, when rows are read from disk, and within which an epoch mixes its rows.
 const WINDOW: usize = 1 << 18;
@@ -152,6 +152,8 @@ pub struct Collector {
     seed: u64,
     memory: Block,
     buckets: Vec<File>,
+    /// The texts behind the ids of the rows.
+    pub texts: Texts,
 }
 
 impl fmt::Debug for Collector {
@@ -203,6 +205,8 @@ impl Collector {
 pub struct Examples {
     /// The raw columns.
     pub columns: Vec<Column>,
+    /// The texts behind the ids, as far as they were kept.
+    pub(crate) texts: Texts,
     store: Store,
     rows: usize,
     tasks: usize,
@@ -243,21 +247,24 @@ impl Examples {
     /// Rows that are all here, in the order of their content.
     pub fn new(columns: Vec<Column>, block: &Block, seed: u64) -> Self {
         let (rows, tasks) = (block.batch.rows, block.labels.len() / block.batch.rows.max(1));
-        Self { columns, store: Store::Memory(block.settled(seed)), rows, tasks }
+        Self { columns, texts: Texts::default(), store: Store::Memory(block.settled(seed)), rows, tasks }
     }
 
     /// The rows of collectors of one seed, in an order that depends on the rows and the seed alone.
     ///
     /// Errors: [`Error::Io`] when the disk fails or is full.
-    pub fn collect(columns: Vec<Column>, collectors: Vec<Collector>, scratch: &dyn Scratch) -> Result<Self> {
+    pub fn collect(columns: Vec<Column>, mut collectors: Vec<Collector>, scratch: &dyn Scratch) -> Result<Self> {
         let seed = collectors.first().map_or(0, |collector| collector.seed);
+        let mut texts = Texts::default();
+        collectors.iter_mut().for_each(|collector| texts.merge(std::mem::take(&mut collector.texts)));
         if collectors.iter().all(|collector| collector.buckets.is_empty()) {
             let mut all = Block::default();
             collectors.iter().for_each(|collector| all.append(&collector.memory));
             drop(collectors);
-            return Ok(Self::new(columns, &all, seed));
+            return Ok(Self { texts, ..Self::new(columns, &all, seed) });
         }
-        Self::merge(columns, collectors, seed, scratch).map_err(Error::io("the temporary files of a training"))
+        let merged = Self::merge(columns, collectors, seed, scratch).map_err(Error::io("the temporary files of a training"))?;
+        Ok(Self { texts, ..merged })
     }
 
     /// One bucket after the other is put in order, and windows of equal size are written one after the other.
@@ -290,7 +297,7 @@ impl Examples {
             }
         }
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(Self { columns, store: Store::Disk(Mutex::new(file), windows), rows, tasks })
+        Ok(Self { columns, texts: Texts::default(), store: Store::Disk(Mutex::new(file), windows), rows, tasks })
     }
 
     /// Number of rows.

@@ -5,12 +5,16 @@
 
 pub(crate) mod dictionary;
 pub(crate) mod encode;
+pub(crate) mod id;
 pub(crate) mod learn;
+mod texts;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::id::id_of;
+pub use self::texts::Texts;
 use crate::error::{Error, Result};
 
 /// The part of a source column that a raw column holds.

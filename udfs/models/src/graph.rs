@@ -4,13 +4,14 @@
 //! serialised ONNX model (opset 20, and `FusedMatMul` of ONNX Runtime for products with a transposed operand).
 
 mod infer;
-mod lower;
+pub(crate) mod lower;
 mod shape;
 
 use std::collections::{HashMap, HashSet};
 
 pub use self::shape::{Dim, Shape};
 use crate::error::{Error, Result};
+use crate::onnx::ModelProto;
 
 /// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,7 +330,12 @@ impl Graph {
     /// The finished graph as the bytes of an ONNX model. Operations that no output needs are left out.
     pub fn model(&self) -> Vec<u8> {
         use prost::Message;
-        lower::model(self).encode_to_vec()
+        self.proto().encode_to_vec()
+    }
+
+    /// The finished graph as an ONNX model.
+    pub(crate) fn proto(&self) -> ModelProto {
+        lower::model(self)
     }
 
     /// Adds an operation with one result.

@@ -8,6 +8,9 @@
 pub(crate) mod data_type {
     pub(crate) const FLOAT: i32 = 1;
     pub(crate) const INT64: i32 = 7;
+    pub(crate) const STRING: i32 = 8;
+    pub(crate) const DOUBLE: i32 = 11;
+    pub(crate) const UINT64: i32 = 13;
 }
 
 /// `AttributeProto.AttributeType`: kinds of attributes in use.
@@ -16,6 +19,7 @@ mod attribute_type {
     pub(super) const INT: i32 = 2;
     pub(super) const STRING: i32 = 3;
     pub(super) const INTS: i32 = 7;
+    pub(super) const STRINGS: i32 = 8;
 }
 
 /// A model file.
@@ -85,6 +89,8 @@ pub struct AttributeProto {
     pub s: Vec<u8>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub strings: Vec<Vec<u8>>,
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -105,6 +111,11 @@ impl AttributeProto {
     pub(crate) fn ints(name: &str, ints: &[i64]) -> Self {
         Self { name: name.to_owned(), ints: ints.to_vec(), r#type: attribute_type::INTS, ..Self::default() }
     }
+
+    pub(crate) fn strings(name: &str, strings: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let strings = strings.into_iter().map(|s| s.as_ref().as_bytes().to_vec()).collect();
+        Self { name: name.to_owned(), strings, r#type: attribute_type::STRINGS, ..Self::default() }
+    }
 }
 
 /// A constant; `raw_data` is little-endian.
@@ -121,22 +132,24 @@ pub struct TensorProto {
 }
 
 impl TensorProto {
+    fn raw(name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> Self {
+        Self { dims: dims.iter().map(|d| *d as i64).collect(), data_type, name: name.to_owned(), raw_data }
+    }
+
     pub(crate) fn floats(name: &str, dims: &[usize], values: &[f32]) -> Self {
-        Self {
-            dims: dims.iter().map(|d| *d as i64).collect(),
-            data_type: data_type::FLOAT,
-            name: name.to_owned(),
-            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
+        Self::raw(name, dims, data_type::FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    pub(crate) fn doubles(name: &str, dims: &[usize], values: &[f64]) -> Self {
+        Self::raw(name, dims, data_type::DOUBLE, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }
 
     pub(crate) fn ints(name: &str, dims: &[usize], values: &[i64]) -> Self {
-        Self {
-            dims: dims.iter().map(|d| *d as i64).collect(),
-            data_type: data_type::INT64,
-            name: name.to_owned(),
-            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
+        Self::raw(name, dims, data_type::INT64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    pub(crate) fn bits(name: &str, dims: &[usize], values: &[u64]) -> Self {
+        Self::raw(name, dims, data_type::UINT64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }
 }
 

@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-pub use self::manifest::{FileFacts, Manifest, Source};
+pub(crate) use self::manifest::FORMAT;
+pub use self::manifest::{FileFacts, Kind, Manifest, Source};
 pub use self::name::{ModelName, ModelRef, Selector};
 pub use self::runs::{Evaluation, Metric, Outcome, Run, RunInfo, RunRecord, Runs, Status};
 use crate::durable::{self, Lock, Sharing};
@@ -167,15 +168,14 @@ impl Registry {
 
     /// What a version says of itself. The manifest's own hash is verified, the other files are not read.
     pub fn manifest(&self, name: &ModelName, version: u32) -> Result<Manifest> {
+        read_manifest(&self.version_directory(name, version), &object(name, version))
+    }
+
+    /// The manifest and its hash as they are on disk.
+    pub(crate) fn manifest_files(&self, name: &ModelName, version: u32) -> Result<Vec<(String, Vec<u8>)>> {
         let directory = self.version_directory(name, version);
-        let object = object(name, version);
-        let bytes = self.read_file(name, version, MANIFEST)?;
-        let expected =
-            fs::read_to_string(directory.join(MANIFEST_HASH)).map_err(|e| Error::corrupt(&object, format!("{MANIFEST_HASH}: {e}")))?;
-        if sha256(&bytes) != expected.trim() {
-            return Err(Error::corrupt(object, format!("{MANIFEST} does not match its SHA-256")));
-        }
-        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(object, format!("{MANIFEST}: {e}")))
+        let read = |file: &str| Ok((file.to_owned(), read_file(&directory.join(file), u64::MAX)?));
+        [MANIFEST, MANIFEST_HASH].map(read).into_iter().collect()
     }
 
     /// Points an alias (such as `champion`, or `default`) at a version.
@@ -228,25 +228,7 @@ impl Registry {
     /// Reads a version and verifies every file.
     pub(crate) fn read(&self, name: &ModelName, version: u32) -> Result<Stored> {
         let (name, version) = self.resolve(&ModelRef { name: name.clone(), selector: Selector::Version(version) })?;
-        let manifest = self.manifest(&name, version)?;
-        let mut files = BTreeMap::new();
-        for (file, facts) in &manifest.files {
-            let bytes = self.read_file(&name, version, file)?;
-            if bytes.len() as u64 != facts.bytes {
-                let reason = format!("{file} has {} bytes instead of {}", bytes.len(), facts.bytes);
-                return Err(Error::corrupt(object(&name, version), reason));
-            }
-            if sha256(&bytes) != facts.sha256 {
-                return Err(Error::corrupt(object(&name, version), format!("{file} does not match its SHA-256")));
-            }
-            files.insert(file.clone(), bytes);
-        }
-        Ok(Stored { manifest, files })
-    }
-
-    fn read_file(&self, name: &ModelName, version: u32, file: &str) -> Result<Vec<u8>> {
-        let path = self.version_directory(name, version).join(file);
-        fs::read(path).map_err(|e| Error::corrupt(object(name, version), format!("{file}: {e}")))
+        read_folder(&self.version_directory(&name, version), &object(&name, version), u64::MAX)
     }
 
     fn version_directory(&self, name: &ModelName, version: u32) -> PathBuf {
@@ -309,6 +291,47 @@ impl Registry {
         let known = self.names().unwrap_or_default().iter().map(ToString::to_string).collect();
         Error::NoSuchModel { name: name.to_string(), known }
     }
+}
+
+/// Reads the manifest of a version's folder; `object` is named in errors.
+fn read_manifest(directory: &Path, object: &str) -> Result<Manifest> {
+    let damaged = |file: &str, reason: std::io::Error| Error::corrupt(object, format!("{file}: {reason}"));
+    let bytes = fs::read(directory.join(MANIFEST)).map_err(|e| damaged(MANIFEST, e))?;
+    let expected = fs::read_to_string(directory.join(MANIFEST_HASH)).map_err(|e| damaged(MANIFEST_HASH, e))?;
+    if sha256(&bytes) != expected.trim() {
+        return Err(Error::corrupt(object, format!("{MANIFEST} does not match its SHA-256")));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(object, format!("{MANIFEST}: {e}")))
+}
+
+/// Reads the folder of a version and verifies every file, none of which may be larger than `most`; `object` is named in errors.
+pub(crate) fn read_folder(directory: &Path, object: &str, most: u64) -> Result<Stored> {
+    let manifest = read_manifest(directory, object)?;
+    let mut files = BTreeMap::new();
+    for (file, facts) in &manifest.files {
+        // A folder from elsewhere may say anything.
+        if Path::new(file).file_name() != Some(file.as_ref()) || facts.bytes > most {
+            return Err(Error::corrupt(object, format!("it has no file \"{file}\" of {} bytes", facts.bytes)));
+        }
+        let bytes = fs::read(directory.join(file)).map_err(|e| Error::corrupt(object, format!("{file}: {e}")))?;
+        if bytes.len() as u64 != facts.bytes {
+            return Err(Error::corrupt(object, format!("{file} has {} bytes instead of {}", bytes.len(), facts.bytes)));
+        }
+        if sha256(&bytes) != facts.sha256 {
+            return Err(Error::corrupt(object, format!("{file} does not match its SHA-256")));
+        }
+        files.insert(file.clone(), bytes);
+    }
+    Ok(Stored { manifest, files })
+}
+
+/// Reads a file that is not larger than `most`.
+pub(crate) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let bytes = fs::metadata(path).map_err(Error::io(path))?.len();
+    if bytes > most {
+        return Err(Error::data(format!("{} has {bytes} bytes, and at most {most} are read", path.display()), "name a smaller file"));
+    }
+    fs::read(path).map_err(Error::io(path))
 }
 
 fn object(name: &ModelName, version: u32) -> String {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
-use stratagem_models::registry::{State, VersionInfo};
+use stratagem_models::registry::{Kind, Manifest, State, VersionInfo};
 
 use super::{Table, bigints, doubles, integers, texts, times};
 use crate::declaration::{Column, Type};
+use crate::features::{listed, listed_columns};
 use crate::models::{Models, Result};
 
 pub(super) static TABLE: Table = Table {
@@ -18,7 +19,7 @@ pub(super) static TABLE: Table = Table {
         Column::new("is_default", Type::Boolean, "Whether the bare name means this version."),
         Column::new("aliases", Type::Text, "The aliases of this version, separated by commas.").nullable(),
         Column::new("created_at", Type::Timestamp, "When it was saved.").nullable(),
-        Column::new("model_type", Type::Text, "The architecture.").nullable(),
+        Column::new("model_type", Type::Text, "The architecture; `onnx` for an imported graph.").nullable(),
         Column::new("label", Type::Text, "The label column of the training query.").nullable(),
         Column::new("features", Type::Text, "The columns it reads, with their types.").nullable(),
         Column::new("rows", Type::BigInt, "The rows of the training query.").nullable(),
@@ -37,7 +38,9 @@ pub(super) static TABLE: Table = Table {
 fn values(models: &Models) -> Result<Vec<ArrayRef>> {
     let versions = models.list()?;
     let manifests = || versions.iter().map(VersionInfo::manifest);
-    let whole = || manifests().map(|m| m.and_then(|m| m.evaluation.as_ref()));
+    // What is told of a training, of the models that had one here.
+    let trained = || manifests().map(|m| m.filter(|m| m.kind == Kind::Click));
+    let whole = || trained().map(|m| m.and_then(|m| m.evaluation.as_ref()));
     let damage = |version: &VersionInfo| match &version.state {
         State::Ready(_) => None,
         State::Damaged(reason) => Some(reason.clone()),
@@ -48,17 +51,24 @@ fn values(models: &Models) -> Result<Vec<ArrayRef>> {
         Arc::new(versions.iter().map(|v| Some(v.is_default)).collect::<BooleanArray>()),
         texts(versions.iter().map(|v| (!v.aliases.is_empty()).then(|| v.aliases.join(", ")))),
         times(versions.iter().map(VersionInfo::created_at)),
-        texts(manifests().map(|m| m.map(|m| m.options.model_type.to_string()))),
-        texts(manifests().map(|m| m.map(|m| m.source.label.as_str()))),
-        texts(manifests().map(|m| m.map(|m| crate::features::listed_columns(&m.features)))),
-        bigints(manifests().map(|m| m.map(|m| m.rows))),
-        bigints(manifests().map(|m| m.map(|m| m.positives))),
-        integers(manifests().map(|m| m.and_then(|m| m.epochs.iter().map(|e| e.epoch).max()))),
-        doubles(manifests().map(|m| m.map(|m| m.kept.train_loss))),
+        texts(manifests().map(|m| m.map(Manifest::model_type))),
+        texts(manifests().map(|m| m.map(|m| m.source.label.as_str()).filter(|label| !label.is_empty()))),
+        texts(manifests().map(|m| m.map(columns))),
+        bigints(trained().map(|m| m.map(|m| m.rows))),
+        bigints(trained().map(|m| m.map(|m| m.positives))),
+        integers(trained().map(|m| m.and_then(|m| m.epochs.iter().map(|e| e.epoch).max()))),
+        doubles(trained().map(|m| m.map(|m| m.kept.train_loss))),
         doubles(whole().map(|e| e.map(|e| e.logloss))),
         doubles(whole().map(|e| e.and_then(|e| e.auc))),
         doubles(whole().map(|e| e.map(|e| e.ece))),
-        texts(manifests().map(|m| m.map(|m| m.source.query.as_str()))),
+        texts(trained().map(|m| m.map(|m| m.source.query.as_str()))),
         texts(versions.iter().map(damage)),
     ])
+}
+
+fn columns(manifest: &Manifest) -> String {
+    match &manifest.kind {
+        Kind::Click => listed_columns(&manifest.features),
+        Kind::Onnx(outline) => listed(&outline.columns().map(|(name, element)| (name, element.sql_type())).collect::<Vec<_>>()),
+    }
 }

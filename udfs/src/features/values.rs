@@ -13,15 +13,6 @@ const MOST_ITEMS: usize = 512;
 /// The numbers of a list that are read: the first ones.
 const MOST_POSITIONS: usize = 4096;
 
-/// The id of a whole number, a hash that can be undone (the finaliser of SplitMix64, Steele et al. 2014). Never NULL's: one number in 2^64
-/// shares the id of another.
-fn whole(value: i64) -> u64 {
-    let mut hash = value.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (hash ^ (hash >> 31)).max(NULL + 1)
-}
-
 /// The id of a text: its XXH64. Never NULL's.
 fn word(value: &str) -> u64 {
     XxHash64::oneshot(0, value.as_bytes()).max(NULL + 1)
@@ -57,15 +48,15 @@ pub(super) fn ids<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &
         DataType::Null => {}
         DataType::Dictionary(..) => return dictionary(column, part, out),
         DataType::Boolean => {
-            out.zip(column.as_boolean()).for_each(|(out, value)| *out = value.map_or(NULL, |value| whole(i64::from(value))))
+            out.zip(column.as_boolean()).for_each(|(out, value)| *out = value.map_or(NULL, |value| id_of(i64::from(value))))
         }
         DataType::Utf8 => text(column.as_string::<i32>(), out),
         DataType::LargeUtf8 => text(column.as_string::<i64>(), out),
         DataType::Utf8View => text(column.as_string_view(), out),
         // Beyond the largest bigint the bits are hashed as they are; a cast would make NULL of them.
-        DataType::UInt64 => primitive(column.as_primitive::<UInt64Type>(), |value| whole(value.cast_signed()), out),
-        DataType::Int64 => primitive(column.as_primitive::<Int64Type>(), whole, out),
-        DataType::Int32 => primitive(column.as_primitive::<Int32Type>(), |value| whole(value.into()), out),
+        DataType::UInt64 => primitive(column.as_primitive::<UInt64Type>(), |value| id_of(value.cast_signed()), out),
+        DataType::Int64 => primitive(column.as_primitive::<Int64Type>(), id_of, out),
+        DataType::Int32 => primitive(column.as_primitive::<Int32Type>(), |value| id_of(value.into()), out),
         DataType::Date32 | DataType::Date64 => {
             let days = cast(column, &DataType::Date32)?;
             let of = |day: i32| match part {
@@ -73,12 +64,12 @@ pub(super) fn ids<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &
                 Part::Month => month(day.into()),
                 _ => day.into(),
             };
-            primitive(days.as_primitive::<Date32Type>(), |day| whole(of(day)), out);
+            primitive(days.as_primitive::<Date32Type>(), |day| id_of(of(day)), out);
         }
         DataType::Time32(_) | DataType::Time64(_) => {
             const PER_HOUR: i64 = 3_600_000_000_000;
             let time = cast(column, &DataType::Time64(TimeUnit::Nanosecond))?;
-            primitive(time.as_primitive::<Time64NanosecondType>(), |nanosecond| whole(nanosecond / PER_HOUR), out);
+            primitive(time.as_primitive::<Time64NanosecondType>(), |nanosecond| id_of(nanosecond / PER_HOUR), out);
         }
         DataType::Timestamp(..) => {
             let time = seconds(column)?;
@@ -86,9 +77,9 @@ pub(super) fn ids<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &
                 Part::Weekday => weekday(second.div_euclid(SECONDS_PER_DAY)),
                 _ => second.rem_euclid(SECONDS_PER_DAY) / 3600,
             };
-            primitive(time.as_primitive::<TimestampSecondType>(), |second| whole(of(second)), out);
+            primitive(time.as_primitive::<TimestampSecondType>(), |second| id_of(of(second)), out);
         }
-        _ => primitive(cast(column, &DataType::Int64)?.as_primitive::<Int64Type>(), whole, out),
+        _ => primitive(cast(column, &DataType::Int64)?.as_primitive::<Int64Type>(), id_of, out),
     }
     Ok(())
 }
@@ -183,6 +174,24 @@ fn primitive<'a, T: ArrowPrimitiveType>(
 
 fn text<'a, 's>(column: impl StringArrayType<'s>, out: impl Iterator<Item = &'a mut u64>) {
     out.zip(column.iter()).for_each(|(out, value)| *out = value.map_or(NULL, word));
+}
+
+/// Shows the texts of a column, or of its lists, with their ids; there are none in columns of other types.
+pub(super) fn texts(column: &ArrayRef, see: &mut dyn FnMut(u64, &str)) -> datafusion::common::Result<()> {
+    match column.data_type() {
+        DataType::Dictionary(..) => texts(column.as_any_dictionary().values(), see),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
+            if Family::of(item.data_type()) == Some(Family::Text) =>
+        {
+            texts(lists(column, column.len())?.values(), see)
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            let column = cast(column, &DataType::Utf8View)?;
+            column.as_string_view().iter().flatten().for_each(|text| see(word(text), text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Hashes every value of the dictionary once.

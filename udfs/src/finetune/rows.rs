@@ -126,6 +126,7 @@ async fn read_part(
             part.nulls[task] += features::labels(batch.column(*column), name, labels.iter_mut().skip(task).step_by(tasks))?;
         }
         let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
+        training.encoder.texts(batch.columns(), &mut part.collector.texts)?;
         part.collector.push(&Block { batch: training.encoder.encode(batch.columns(), rows)?, labels, split });
         part.rows += rows;
         // The rows are there twice while they are put in order.

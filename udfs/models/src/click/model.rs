@@ -1,5 +1,6 @@
 //! A click model on disk and in memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,14 +11,14 @@ use super::trainer::floats;
 use super::{Member, TrainOptions, Trained};
 use crate::error::{Error, Result};
 use crate::features::encode::{Encoding, Places};
-use crate::features::{Batch, Feature};
+use crate::features::{Batch, Bins, Feature, Kind, Number};
 use crate::net::{Net, Parameter, port};
-use crate::registry::{Manifest, ModelName, Registry, Source};
+use crate::registry::{self, Manifest, ModelName, Registry, Source};
 use crate::runtime::{Runtime, SessionPool};
 
 const WEIGHTS: &str = "weights.safetensors";
-const FORMAT: u32 = 2;
-
+/// The texts of the known values, by feature; it is there when texts were kept.
+const TEXTS: &str = "values.json";
 /// Rows per call of the runtime: large enough to be fast, small enough that the activations stay in the cache.
 const CHUNK: usize = 1024;
 
@@ -39,10 +40,14 @@ impl Trained {
         for (index, member) in self.weights.members.iter().enumerate() {
             files.push((graph_file(index), self.net.scoring_graph(&member.parameters)?.model()));
         }
+        if !self.texts.is_empty() {
+            files.push((TEXTS.to_owned(), serde_json::to_vec(&self.texts).map_err(|e| Error::corrupt(TEXTS, e))?));
+        }
         let manifest = Manifest {
-            format: FORMAT,
+            format: registry::FORMAT,
             name: name.clone(),
             version: 0,
+            kind: registry::Kind::Click,
             parent: self.parent,
             created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             source_sha256: source.sha256(),
@@ -84,6 +89,11 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// The probabilities of rows x tasks.
+    pub(crate) fn new(tasks: usize, values: Vec<f32>) -> Self {
+        Self { tasks, values }
+    }
+
     /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.
     pub fn tasks(&self) -> usize {
         self.tasks
@@ -122,8 +132,7 @@ impl ClickModel {
     ///
     /// Errors: [`Error::NoSuchModel`], [`Error::NoSuchVersion`], [`Error::Corrupt`], [`Error::Runtime`].
     pub fn load(runtime: &Arc<Runtime>, registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
-        let (manifest, weights, graphs) = Stored::read(registry, name, version)?.into_parts();
-        Self::new(runtime, manifest.features, &manifest.options, manifest.calibration, weights, graphs)
+        Stored::read(registry, name, version)?.into_model(runtime)
     }
 
     fn new(
@@ -187,7 +196,7 @@ impl ClickModel {
         for logits in logits.chunks_exact_mut(tasks) {
             logits.iter_mut().zip(&self.calibration).for_each(|(logit, calibration)| *logit = calibration.probability(*logit));
         }
-        Ok(Scores { tasks, values: logits })
+        Ok(Scores::new(tasks, logits))
     }
 }
 
@@ -195,26 +204,38 @@ impl ClickModel {
 pub(crate) struct Stored {
     pub(crate) manifest: Manifest,
     pub(crate) weights: Weights,
+    /// The texts of the known values, by feature.
+    pub(crate) texts: BTreeMap<usize, Vec<String>>,
     graphs: Vec<Vec<u8>>,
 }
 
 impl Stored {
     /// Reads and verifies a version.
     pub(crate) fn read(registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
-        let mut stored = registry.read(name, version)?;
-        let object = format!("model \"{name}@{version}\"");
-        let manifest = stored.manifest;
-        if manifest.format != FORMAT {
-            return Err(Error::corrupt(object, format!("its format {} is not known to this program", manifest.format)));
-        }
-        let mut file = |file: &str| stored.files.remove(file).ok_or_else(|| Error::corrupt(&object, format!("{file} is missing")));
-        let weights = Weights::deserialise(&file(WEIGHTS)?, &manifest).map_err(|e| Error::corrupt(&object, format!("{WEIGHTS}: {e}")))?;
-        let graphs = (0..weights.members.len()).map(|member| file(&graph_file(member))).collect::<Result<_>>()?;
-        Ok(Self { manifest, weights, graphs })
+        let registry::Stored { manifest, files } = registry.read(name, version)?;
+        Self::new(&format!("model \"{name}@{version}\""), manifest, files)
     }
 
-    fn into_parts(self) -> (Manifest, Weights, Vec<Vec<u8>>) {
-        (self.manifest, self.weights, self.graphs)
+    /// A version by its files; `object` is named in errors.
+    pub(crate) fn new(object: &str, manifest: Manifest, mut files: BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        if manifest.format != registry::FORMAT {
+            return Err(Error::corrupt(object, format!("its format {} is not known to this program", manifest.format)));
+        }
+        if let registry::Kind::Onnx(_) = manifest.kind {
+            return Err(Error::data(format!("{object} was not trained here"), "name a model that finetune has made"));
+        }
+        let texts = files.remove(TEXTS).map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        let texts = texts.map_err(|e| Error::corrupt(object, format!("{TEXTS}: {e}")))?.unwrap_or_default();
+        let mut file = |file: &str| files.remove(file).ok_or_else(|| Error::corrupt(object, format!("{file} is missing")));
+        let weights = Weights::deserialise(&file(WEIGHTS)?, &manifest).map_err(|e| Error::corrupt(object, format!("{WEIGHTS}: {e}")))?;
+        let graphs = (0..weights.members.len()).map(|member| file(&graph_file(member))).collect::<Result<_>>()?;
+        Ok(Self { manifest, weights, texts, graphs })
+    }
+
+    /// The model in memory.
+    pub(crate) fn into_model(self, runtime: &Arc<Runtime>) -> Result<ClickModel> {
+        let Self { manifest, weights, graphs, .. } = self;
+        ClickModel::new(runtime, manifest.features, &manifest.options, manifest.calibration, weights, graphs)
     }
 }
 
@@ -253,8 +274,8 @@ impl Weights {
                 return Err(format!("the values of \"{}\" are not those of the manifest", feature.name()));
             }
         }
+        let end = rows(&manifest.features).ok_or("the features do not fit together")?;
         let net = net(&Encoding::new(&manifest.features, &known, false), &manifest.options);
-        let end = manifest.features.iter().filter_map(Feature::vocabulary).map(|v| v.offset + v.rows()).max().unwrap_or(0);
         let read = |name: String, shape: &[usize]| {
             let tensor = tensors.tensor(&name).map_err(|e| e.to_string())?;
             if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
@@ -276,8 +297,26 @@ impl Weights {
     }
 }
 
+/// The rows of the table for features, if these are ones that a training can have made: a manifest may come from elsewhere.
+fn rows(features: &[Feature]) -> Option<u32> {
+    let mut end = 0;
+    for feature in features {
+        let fits = match &feature.kind {
+            Kind::Number(Number { bins: Bins::Piecewise(bins), edges, .. }) => edges.len() >= 2 && edges.len() == bins.size as usize + 1,
+            Kind::Number(Number { bins: Bins::Quantile(bins), edges, .. }) => edges.len() + 1 == bins.size as usize,
+            Kind::History { target, .. } => features.get(*target).is_some_and(|target| matches!(target.kind, Kind::Category(_))),
+            _ => true,
+        };
+        if let Some(vocabulary) = feature.vocabulary() {
+            end = end.max(vocabulary.offset.checked_add(vocabulary.size)?.checked_add(2)? - u32::from(vocabulary.hashed));
+        }
+        fits.then_some(())?;
+    }
+    Some(end)
+}
+
 /// The net for what the encoding gives.
-pub(super) fn net(encoding: &Encoding, options: &TrainOptions) -> Net {
+pub(crate) fn net(encoding: &Encoding, options: &TrainOptions) -> Net {
     Net {
         model_type: options.model_type,
         fields: encoding.fields,

@@ -6,7 +6,7 @@ use super::model::{Stored, Weights};
 use super::{Member, TrainOptions};
 use crate::error::{Error, Result};
 use crate::features::learn::Learned;
-use crate::features::{Bins, Column, Feature, Kind, Number, Vocabulary};
+use crate::features::{Bins, Column, Feature, Kind, Number, Texts, Vocabulary};
 use crate::registry::{ModelName, Registry};
 
 /// A saved version to start from.
@@ -18,12 +18,19 @@ pub struct Start {
     /// The used ones.
     features: Vec<Feature>,
     weights: Weights,
+    /// Those of the known values, by feature of the version.
+    texts: Texts,
 }
 
 impl Start {
     /// Reads a version. Errors as [`super::ClickModel::load`].
     pub fn load(registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
-        let Stored { manifest, weights, .. } = Stored::read(registry, name, version)?;
+        let Stored { manifest, weights, texts: kept, .. } = Stored::read(registry, name, version)?;
+        let mut texts = Texts::default();
+        for (feature, kept) in &kept {
+            let known = weights.known.get(*feature).into_iter().flatten();
+            known.zip(kept).for_each(|(id, text)| texts.see(*feature, *id, text));
+        }
         let used: Vec<bool> = manifest.features.iter().map(Feature::is_used).collect();
         let position = |of: usize| used[..of].iter().filter(|used| **used).count();
         let keep = |(feature, known): (Feature, Vec<u64>)| {
@@ -36,12 +43,17 @@ impl Start {
         let kept = manifest.features.into_iter().zip(weights.known).filter(|(feature, _)| feature.is_used()).map(keep);
         let (features, known) = kept.unzip();
         let weights = Weights { known, members: weights.members };
-        Ok(Self { reference: format!("{name}@{version}"), version, options: manifest.options, features, weights })
+        Ok(Self { reference: format!("{name}@{version}"), version, options: manifest.options, features, weights, texts })
     }
 
     /// The version.
     pub(super) fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The texts of its known values.
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// The features that its rows have, in this order.

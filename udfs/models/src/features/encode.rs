@@ -8,10 +8,10 @@ use super::dictionary::Dictionary;
 use super::{Batch, Bins, Feature, Kind, Number, Values, Vocabulary};
 
 /// Standardised numbers are cut off here, so that one outlier cannot leave the range the net was trained on.
-const LIMIT: f32 = 8.0;
+pub(crate) const LIMIT: f32 = 8.0;
 
 /// The items of a history that are attended to: the last ones.
-const HISTORY: usize = 50;
+pub(crate) const HISTORY: usize = 50;
 
 /// The place of a field that has no single embedding, but a sum of several.
 const POOLED: u32 = u32::MAX;

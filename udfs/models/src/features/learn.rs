@@ -58,8 +58,9 @@ pub(crate) struct Learner<'a> {
 /// Counts by id. Ids are hashes already.
 type Counts = HashMap<u64, u32, BuildHasherDefault<Identity>>;
 
-#[derive(Default)]
-struct Identity(u64);
+/// The hash of a hash.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {

@@ -9,10 +9,10 @@ use crate::onnx::{
 };
 
 /// Operator set of the standard operations: the first with `Gelu`.
-const OPSET: i64 = 20;
-const IR_VERSION: i64 = 10;
+pub(crate) const OPSET: i64 = 20;
+pub(crate) const IR_VERSION: i64 = 10;
 /// ONNX Runtime's own operators.
-const MICROSOFT: &str = "com.microsoft";
+pub(crate) const MICROSOFT: &str = "com.microsoft";
 
 pub(super) fn model(graph: &Graph) -> ModelProto {
     let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.to_owned(), version };

@@ -7,6 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::{ModelName, sha256};
 use crate::click::{Calibration, Evaluation, Progress, TrainOptions};
 use crate::features::Feature;
+use crate::foreign::Outline;
+
+/// Version of the layout of a manifest and the files beside it.
+pub(crate) const FORMAT: u32 = 2;
+
+/// What kind of model a version is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A click model that was trained here.
+    #[default]
+    Click,
+    /// A graph that was made elsewhere. What the manifest says of a training is empty.
+    Onnx(Outline),
+}
 
 /// Everything needed to load a version, to judge it and to train it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +32,9 @@ pub struct Manifest {
     pub name: ModelName,
     /// The version, from 1.
     pub version: u32,
+    /// What kind of model it is.
+    #[serde(default)]
+    pub kind: Kind,
     /// The version whose weights the training started from, if any.
     pub parent: Option<u32>,
     /// When it was saved, RFC 3339 in UTC.
@@ -49,6 +67,16 @@ pub struct Manifest {
     pub runtime: String,
     /// The other files of the version.
     pub files: BTreeMap<String, FileFacts>,
+}
+
+impl Manifest {
+    /// The architecture in a word; `onnx` for a graph that was made elsewhere.
+    pub fn model_type(&self) -> String {
+        match self.kind {
+            Kind::Click => self.options.model_type.to_string(),
+            Kind::Onnx(_) => "onnx".to_owned(),
+        }
+    }
 }
 
 /// Where training rows came from.

@@ -13,6 +13,7 @@ fn manifest(model: &str) -> Manifest {
         format: 1,
         name: name(model),
         version: 0,
+        kind: Kind::Click,
         parent: None,
         created_at: "2026-01-02T03:04:05.000Z".to_owned(),
         source: Source { label: "click".to_owned(), query: "SELECT 1".to_owned(), rows: 1 },

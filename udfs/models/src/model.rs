@@ -1,0 +1,62 @@
+//! A model of either kind: trained here, or made elsewhere.
+
+use std::sync::Arc;
+
+use crate::click::{self, ClickModel, Scores};
+use crate::error::{Error, Result};
+use crate::features::Batch;
+use crate::foreign::{Foreign, GRAPH, Plain};
+use crate::registry::{Kind, ModelName, Registry, Stored};
+use crate::runtime::Runtime;
+
+/// A model, ready to score. It may be used by many threads at a time.
+#[derive(Debug)]
+pub enum Model {
+    /// Trained here.
+    Click(Box<ClickModel>),
+    /// Made elsewhere.
+    Onnx(Foreign),
+}
+
+/// Rows as a model of a kind takes them.
+#[derive(Debug, Clone)]
+pub enum Rows {
+    /// For [`Model::Click`].
+    Features(Batch),
+    /// For [`Model::Onnx`].
+    Plain(Plain),
+}
+
+impl Model {
+    /// Reads a version from the registry and verifies its files.
+    ///
+    /// Errors: [`Error::NoSuchModel`], [`Error::NoSuchVersion`], [`Error::Corrupt`], [`Error::Runtime`].
+    pub fn load(runtime: &Arc<Runtime>, registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
+        Self::new(runtime, &format!("model \"{name}@{version}\""), registry.read(name, version)?)
+    }
+
+    /// A version by its files; `object` is named in errors.
+    pub(crate) fn new(runtime: &Arc<Runtime>, object: &str, mut stored: Stored) -> Result<Self> {
+        match stored.manifest.kind {
+            Kind::Click => {
+                let stored = click::Stored::new(object, stored.manifest, stored.files)?;
+                Ok(Self::Click(Box::new(stored.into_model(runtime)?)))
+            }
+            Kind::Onnx(outline) => {
+                let graph = stored.files.remove(GRAPH).ok_or_else(|| Error::corrupt(object, format!("{GRAPH} is missing")))?;
+                Ok(Self::Onnx(Foreign::new(runtime, object, outline, graph)?))
+            }
+        }
+    }
+
+    /// The probabilities for each row, within 0 to 1; NaN where a graph from elsewhere gives no number. Any number of rows may be given.
+    ///
+    /// Errors: [`Error::Data`] when the rows do not fit the model, [`Error::Runtime`].
+    pub fn predict(&self, rows: &Rows) -> Result<Scores> {
+        match (self, rows) {
+            (Self::Click(model), Rows::Features(batch)) => model.predict(batch),
+            (Self::Onnx(model), Rows::Plain(plain)) => model.predict(plain),
+            _ => Err(Error::data("the rows are not of the model's kind", "pass the columns that the model reads")),
+        }
+    }
+}
