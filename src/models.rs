@@ -14,6 +14,7 @@ use crate::config::{self, Config, Flags};
 pub enum ModelsVerb {
     /// List all versions of all models.
     List {
+        /// Where the models are.
         #[command(flatten)]
         place: Place,
     },
@@ -30,6 +31,7 @@ pub enum ModelsVerb {
         /// Replace an earlier export in that folder.
         #[arg(long)]
         force: bool,
+        /// Where the models are.
         #[command(flatten)]
         place: Place,
     },
@@ -49,6 +51,7 @@ pub enum ModelsVerb {
         /// The columns of a tensor [n, k], separated by commas [default: "columns" in a signature.json beside the file, else f0, f1, ...].
         #[arg(long, value_delimiter = ',', value_name = "NAMES")]
         columns: Vec<String>,
+        /// Where the models are.
         #[command(flatten)]
         place: Place,
     },
