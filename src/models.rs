@@ -37,8 +37,8 @@ pub enum ModelsVerb {
     },
     /// Save an export, or an ONNX file from elsewhere, as the next version of a name.
     ///
-    /// The inputs of an ONNX file are columns: a tensor [n] or [n, 1] is the column of its name, a tensor [n, k] is k columns. Its output is a
-    /// probability for each row ([n] or [n, 1]) or those of two classes ([n, 2]).
+    /// The inputs of an ONNX file are columns: a tensor of shape n or n x 1 is the column of its name, a tensor of shape n x k is k columns. Its
+    /// output is a probability for each row (n or n x 1) or those of two classes (n x 2).
     Import {
         /// A folder that `export` made, or an ONNX file.
         from: PathBuf,
@@ -48,7 +48,7 @@ pub enum ModelsVerb {
         /// What the probability is of; shown in lists.
         #[arg(long)]
         label: Option<String>,
-        /// The columns of a tensor [n, k], separated by commas [default: "columns" in a signature.json beside the file, else f0, f1, ...].
+        /// The columns of a tensor of shape n x k, separated by commas [default: "columns" in a signature.json beside the file, else f0, f1, ...].
         #[arg(long, value_delimiter = ',', value_name = "NAMES")]
         columns: Vec<String>,
         /// Where the models are.

@@ -104,11 +104,11 @@ pub struct Trained {
 /// Trains a click model.
 ///
 /// Calls `on_epoch` after every epoch; `Break` or a set `stop` flag (looked at in every step) end the training with
-/// [`Error::Canceled`](crate::Error::Canceled). The same examples, options and seed give the same model, byte for byte.
+/// [`Error::Canceled`]. The same examples, options and seed give the same model, byte for byte.
 /// `start` is a saved version to go on from instead of random weights: its features and sizes stay.
 ///
-/// Errors: [`Error::Data`](crate::Error::Data) when the rows cannot be used,
-/// [`Error::InvalidOption`](crate::Error::InvalidOption), [`Error::Runtime`](crate::Error::Runtime).
+/// Errors: [`Error::Data`] when the rows cannot be used,
+/// [`Error::InvalidOption`], [`Error::Runtime`].
 pub fn train(
     runtime: &Arc<Runtime>,
     examples: &Examples,

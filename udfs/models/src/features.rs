@@ -1,7 +1,7 @@
 //! The columns a click model reads, the rows it is given, and how they enter a net.
 //!
 //! A column of a table gives one or several raw [`Column`]s (a bigint is an id and a number; a text is an id and its n-grams). From the
-//! training rows [`learn`] decides what becomes of each: a [`Feature`]. [`encode`] replays these decisions on any rows.
+//! training rows a training decides what becomes of each: a [`Feature`]. Scoring replays these decisions on any rows.
 
 pub(crate) mod dictionary;
 pub(crate) mod encode;

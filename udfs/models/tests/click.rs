@@ -75,22 +75,6 @@ fn rare_clicks_do_not_make_the_net_worse_than_the_base_rate() {
 }
 
 #[test]
-fn twenty_thousand_rows_of_ten_columns_train_within_a_minute() {
-    const ROWS: usize = 20_000;
-    let mut rng = ChaCha8Rng::seed_from_u64(14);
-    let columns = (0..10).map(|c| Column::new(&format!("c{c}"), "text", if c < 8 { Values::Id } else { Values::Number })).collect();
-    let ids = (0..ROWS * 8).map(|_| rng.random_range(1..=500)).collect();
-    let numbers = (0..ROWS * 2).map(|_| rng.random_range(0.0..1.0)).collect();
-    let labels = (0..ROWS).map(|_| f32::from(u8::from(rng.random_bool(0.05)))).collect();
-    let block = Block { batch: Batch { rows: ROWS, ids, numbers, bags: vec![] }, labels, split: vec![] };
-    let examples = Examples::new(columns, &block, 0);
-    let started = std::time::Instant::now();
-    let trained = fit_on(&examples, &TrainOptions { early_stop: false, ..TrainOptions::default() });
-    assert_eq!(trained.epochs().len() as u32, TrainOptions::default().epochs * TrainOptions::default().ensembles);
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
-}
-
-#[test]
 fn a_saved_model_predicts_the_same_bits_after_reopening() {
     let examples = item_and_age(3_000, 5, |item, _| 0.1 + 0.02 * (item % 10) as f64);
     let trained = fit(&examples, &TrainOptions { ensembles: 2, ..options() });
