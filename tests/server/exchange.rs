@@ -90,7 +90,8 @@ async fn an_export_scores_the_same_in_plain_python() {
     let columns = "features = 'item_id: category, tags: hash(64)', ";
     for (model, options) in [("plain", ""), ("hashed", columns), ("din", "model_type = 'din', history = 'seen: item_id', ")] {
         let train = impressions(1, 3000, "");
-        let create = format!("CREATE MODEL {model} OPTIONS ({options}label = 'click', epochs = 1, ensembles = 2) AS {train}");
+        let create =
+            format!("CREATE MODEL {model} OPTIONS ({options}label = 'click', epochs = 2, ensembles = 2, early_stop = false) AS {train}");
         client.batch_execute(&create).await.expect("trained");
         let to = folder.path().join(model);
         assert!(done(&models(&server, &["export", model, "--to", to.to_str().expect("UTF-8")])).contains(&format!("{model}@1 is in ")));
@@ -122,7 +123,7 @@ async fn an_export_scores_the_same_in_plain_python() {
         assert_eq!((own.len(), expected.len()), (401, 401));
         let worst = own.iter().zip(&expected).map(|(own, expected)| (own[0] - expected).abs()).fold(0.0, f64::max);
         assert!(worst < 1e-5, "{model}: {worst}");
-        assert!(expected.iter().any(|p| (p - expected[0]).abs() > 1e-3), "{model}: the scores are alike");
+        assert!(expected.iter().any(|p| (p - expected[0]).abs() > 0.05), "{model}: the scores are alike");
     }
 }
 
