@@ -290,7 +290,7 @@ impl<'a> Trainer<'a> {
             self.table.add(uses.map(|(row, start, weight)| (row, start, weight * scale)), gradient);
             if self.job.encoding.knots > 0 {
                 let knots = &mut self.scratch.knots;
-                self.scratch.places.fold(gradient, knots, stride, fields, width);
+                self.scratch.places.fold(gradient, knots, stride, width);
                 let uses = self.job.encoding.unfold(knots, stride);
                 self.table.add(uses.into_iter().map(|(row, start, weight)| (row, start, weight * scale)), knots);
             }

@@ -94,10 +94,18 @@ pub(crate) struct Places {
 /// One summand of a field.
 #[derive(Debug, Clone, Copy)]
 struct Pooled {
-    /// row x fields + field.
-    at: u32,
+    row: u32,
+    field: u32,
     place: u32,
     weight: f32,
+}
+
+impl Pooled {
+    /// Where its field begins in rows of `width` numbers.
+    #[inline]
+    fn start(&self, stride: usize, width: usize) -> usize {
+        self.row as usize * width + self.field as usize * stride
+    }
 }
 
 /// The items of the rows' histories.
@@ -172,7 +180,7 @@ impl Encoding {
             let lookup = &reader.lookup;
             let start = reader.field.min(places.single.len());
             let fields = places.single[start..].iter_mut().step_by(self.fields.max(1));
-            let at = |row: usize| (row * self.fields + reader.field) as u32;
+            let summand = |row: usize, place: u32, weight: f32| Pooled { row: row as u32, field: reader.field as u32, place, weight };
             match &reader.sink {
                 Sink::Category => {
                     for (place, row) in fields.zip(rows) {
@@ -185,8 +193,8 @@ impl Encoding {
                         if !value.is_nan() {
                             let (bin, share) = between(&number.edges, value);
                             let place = (knot + bin) as u32;
-                            places.between.push(Pooled { at: at(position), place, weight: 1.0 - share });
-                            places.between.push(Pooled { at: at(position), place: place + 1, weight: share });
+                            places.between.push(summand(position, place, 1.0 - share));
+                            places.between.push(summand(position, place + 1, share));
                         }
                     }
                 }
@@ -205,7 +213,7 @@ impl Encoding {
                         let weight = 1.0 / (ids.len().max(1) as f32).sqrt();
                         let nothing = ids.is_empty().then_some(0);
                         let items = ids.iter().copied().chain(nothing);
-                        places.pooled.extend(items.map(|id| Pooled { at: at(position), place: lookup.place(id), weight }));
+                        places.pooled.extend(items.map(|id| summand(position, lookup.place(id), weight)));
                     }
                 }
                 Sink::Vector { scale } => {
@@ -213,12 +221,12 @@ impl Encoding {
                     for (position, row) in rows.iter().enumerate() {
                         let range = bag.row(*row as usize);
                         if range.is_empty() {
-                            places.pooled.push(Pooled { at: at(position), place: lookup.place(0), weight: 1.0 });
+                            places.pooled.push(summand(position, lookup.place(0), 1.0));
                         }
                         let values = bag.ids[range.clone()].iter().zip(&bag.weights[range]);
                         places.pooled.extend(values.filter(|(_, value)| **value != 0.0).map(|(id, value)| {
                             let weight = (value / scale).clamp(-LIMIT, LIMIT);
-                            Pooled { at: at(position), place: lookup.place(*id), weight }
+                            summand(position, lookup.place(*id), weight)
                         }));
                     }
                 }
@@ -338,32 +346,51 @@ impl Places {
         if fields == 0 {
             return;
         }
+        match stride {
+            8 => self.gather_fixed::<8>(table, knots, fields, x, width),
+            16 => self.gather_fixed::<16>(table, knots, fields, x, width),
+            17 => self.gather_fixed::<17>(table, knots, fields, x, width),
+            stride => {
+                for (places, x) in self.single.chunks_exact(fields).zip(x.chunks_exact_mut(width)) {
+                    gather(table, stride, places, x);
+                }
+                for (source, summands) in [(table, &self.pooled), (knots, &self.between)] {
+                    for summand in summands {
+                        let out = &mut x[summand.start(stride, width)..][..stride];
+                        for (out, value) in out.iter_mut().zip(&source[summand.place as usize * stride..]) {
+                            *out += summand.weight * value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// [`Places::gather`] for a usual size: a copy or a sum is a few vector operations instead of a loop.
+    fn gather_fixed<const STRIDE: usize>(&self, table: &[f32], knots: &[f32], fields: usize, x: &mut [f32], width: usize) {
+        let ((table, _), (knots, _)) = (table.as_chunks::<STRIDE>(), knots.as_chunks::<STRIDE>());
         for (places, x) in self.single.chunks_exact(fields).zip(x.chunks_exact_mut(width)) {
-            match stride {
-                8 => gather_fixed::<8>(table, places, x),
-                16 => gather_fixed::<16>(table, places, x),
-                17 => gather_fixed::<17>(table, places, x),
-                stride => gather(table, stride, places, x),
+            for (place, out) in places.iter().zip(x.as_chunks_mut::<STRIDE>().0) {
+                *out = if *place == POOLED { [0.0; STRIDE] } else { table[*place as usize] };
             }
         }
         for (source, summands) in [(table, &self.pooled), (knots, &self.between)] {
-            for Pooled { at, place, weight } in summands {
-                let (row, field) = (*at as usize / fields, *at as usize % fields);
-                let out = &mut x[row * width + field * stride..][..stride];
-                for (out, value) in out.iter_mut().zip(&source[*place as usize * stride..]) {
-                    *out += weight * value;
+            for summand in summands {
+                if let Some((out, _)) = x[summand.start(STRIDE, width)..].split_first_chunk_mut::<STRIDE>() {
+                    let value = &source[summand.place as usize];
+                    out.iter_mut().zip(value).for_each(|(out, value)| *out += summand.weight * value);
                 }
             }
         }
     }
 
     /// The gradient of the knots, knots x stride, from that of x.
-    pub(crate) fn fold(&self, gradient: &[f32], knots: &mut [f32], stride: usize, fields: usize, width: usize) {
+    pub(crate) fn fold(&self, gradient: &[f32], knots: &mut [f32], stride: usize, width: usize) {
         knots.fill(0.0);
-        for Pooled { at, place, weight } in &self.between {
-            let (row, field) = (*at as usize / fields, *at as usize % fields);
-            let from = &gradient[row * width + field * stride..][..stride];
-            knots[*place as usize * stride..].iter_mut().zip(from).for_each(|(sum, g)| *sum += weight * g);
+        for summand in &self.between {
+            let from = &gradient[summand.start(stride, width)..][..stride];
+            let sums = &mut knots[summand.place as usize * stride..];
+            sums.iter_mut().zip(from).for_each(|(sum, g)| *sum += summand.weight * g);
         }
     }
 
@@ -389,7 +416,7 @@ impl Places {
         let start = move |at: usize| at / fields.max(1) * width + at % fields.max(1) * stride;
         let single = self.single.iter().enumerate().filter(|(_, place)| **place != POOLED);
         let single = single.map(move |(at, place)| (*place, start(at), 1.0));
-        single.chain(self.pooled.iter().map(move |p| (p.place, start(p.at as usize), p.weight)))
+        single.chain(self.pooled.iter().map(move |p| (p.place, p.start(stride, width), p.weight)))
     }
 
     /// Every use of a row of the table by a history: the place and where its share of the gradient begins.
@@ -406,15 +433,6 @@ fn gather(table: &[f32], stride: usize, places: &[u32], out: &mut [f32]) {
             POOLED => out.fill(0.0),
             place => out.copy_from_slice(&table[place as usize * stride..][..stride]),
         }
-    }
-}
-
-/// [`gather`] for a usual size: the copy is a few vector moves instead of a call.
-fn gather_fixed<const STRIDE: usize>(table: &[f32], places: &[u32], out: &mut [f32]) {
-    let (table, _) = table.as_chunks::<STRIDE>();
-    let (out, _) = out.as_chunks_mut::<STRIDE>();
-    for (place, out) in places.iter().zip(out) {
-        *out = if *place == POOLED { [0.0; STRIDE] } else { table[*place as usize] };
     }
 }
 
@@ -480,7 +498,7 @@ mod tests {
         gradient[2..4].fill(1.0);
         gradient[width + 2..width + 4].fill(100.0);
         let mut folded = vec![9.0; 3 * stride];
-        places.fold(&gradient, &mut folded, stride, 4, width);
+        places.fold(&gradient, &mut folded, stride, width);
         let uses = encoding.unfold(&mut folded, stride);
         assert_eq!(uses, [(18, stride, 1.0), (19, 2 * stride, 1.0)]);
         assert_eq!(folded[stride..], [1.0, 1.0, 0.5, 0.5]);
