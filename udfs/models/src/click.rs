@@ -3,6 +3,7 @@
 mod calibration;
 mod model;
 mod options;
+mod piece;
 mod search;
 mod split;
 mod start;

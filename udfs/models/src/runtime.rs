@@ -115,6 +115,11 @@ impl Runtime {
         &self.device_name
     }
 
+    /// Whether graphs run on the CPU.
+    pub(crate) fn is_cpu(&self) -> bool {
+        self.device == Device::Cpu
+    }
+
     /// Why the device in use is not the one asked for, as a sentence.
     pub fn degraded(&self) -> Option<&str> {
         self.degraded.as_deref()

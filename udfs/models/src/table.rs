@@ -4,8 +4,29 @@
 use std::fmt;
 
 use rand::Rng;
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 
 const UNUSED: u32 = u32::MAX;
+
+/// A use of a row in a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Use {
+    /// The row.
+    pub row: u32,
+    /// Where its part of the gradient begins.
+    pub start: u32,
+    /// The weight with which the row was used there.
+    pub weight: f32,
+}
+
+/// Uses of rows, and the gradient in which their parts are.
+pub type Uses<'a> = (&'a [Use], &'a [f32]);
+
+/// Fewer uses than this are not worth the threads.
+const FEW: usize = 4096;
+/// Parts of the table that are updated at a time. The result does not depend on it.
+const SHARDS: usize = 8;
 
 /// A table of embeddings with row-wise Adagrad: one sum of squared gradients per row instead of one per number
 /// (Duchi et al. 2011; the row form as in Mudigere et al. 2022).
@@ -17,9 +38,15 @@ pub struct Table {
     initial: f32,
     /// Per row, `initial` and the sum over steps of the mean squared gradient.
     squares: Vec<f32>,
-    /// Scratch: where a row is in `unique`.
+    /// Scratch: where a row is in the `unique` of its shard.
     slots: Vec<u32>,
-    /// The distinct rows of the current step, in the order of their first use.
+    shards: Vec<Shard>,
+}
+
+/// Scratch of a step for some of the rows.
+#[derive(Debug, Clone, Default)]
+struct Shard {
+    /// The distinct rows of the step, in the order of their first use.
     unique: Vec<u32>,
     /// Their gradients, `unique.len()` x dim.
     gradients: Vec<f32>,
@@ -58,61 +85,29 @@ impl Table {
     /// A table with these numbers, as if no step had used it.
     pub(crate) fn from_values(dim: usize, values: Vec<f32>, initial: f32) -> Self {
         let rows = values.len() / dim;
-        Self { dim, values, initial, squares: vec![initial; rows], slots: vec![UNUSED; rows], unique: vec![], gradients: vec![] }
+        Self { dim, values, initial, squares: vec![initial; rows], slots: vec![UNUSED; rows], shards: vec![Shard::default(); SHARDS] }
     }
 
-    /// Adds to the gradients of a step. A use is a row, where its part of `gradient` begins, and the weight with which the row was used there.
-    pub fn add(&mut self, uses: impl Iterator<Item = (u32, usize, f32)>, gradient: &[f32]) {
-        match self.dim {
-            8 => self.add_fixed::<8>(uses, gradient),
-            16 => self.add_fixed::<16>(uses, gradient),
-            _ => {
-                let dim = self.dim;
-                for (row, start, weight) in uses {
-                    let slot = self.slot(row);
-                    let sum = &mut self.gradients[slot * dim..][..dim];
-                    sum.iter_mut().zip(&gradient[start..]).for_each(|(sum, g)| *sum += weight * g);
-                }
+    /// A step: adds up the gradients of each used row and updates it, with an L2 penalty. The gradients of a row are added in the order of the
+    /// uses, by whatever thread of the current pool, so that the result does not depend on the number of threads.
+    pub fn step(&mut self, uses: &[Uses<'_>], learning_rate: f32, l2: f32) {
+        let dim = self.dim;
+        let few = uses.iter().map(|(uses, _)| uses.len()).sum::<usize>() < FEW;
+        let share = if few { self.rows().max(1) } else { self.rows().div_ceil(SHARDS).max(1) };
+        let work = |(index, (((shard, slots), values), squares)): (usize, (((&mut Shard, &mut [u32]), &mut [f32]), &mut [f32]))| {
+            let mut rows = Rows { first: (index * share) as u32, dim, shard, slots, values, squares };
+            for (uses, gradient) in uses {
+                rows.add(uses, gradient);
             }
+            rows.update(learning_rate, l2);
+        };
+        if few {
+            work((0, (((&mut self.shards[0], &mut self.slots), &mut self.values), &mut self.squares)));
+            return;
         }
-    }
-
-    /// [`Table::add`] for a usual size: the sum is a few vector operations.
-    fn add_fixed<const DIM: usize>(&mut self, uses: impl Iterator<Item = (u32, usize, f32)>, gradient: &[f32]) {
-        for (row, start, weight) in uses {
-            let slot = self.slot(row);
-            let (sums, _) = self.gradients.as_chunks_mut::<DIM>();
-            if let Some((part, _)) = gradient[start..].split_first_chunk::<DIM>() {
-                sums[slot].iter_mut().zip(part).for_each(|(sum, g)| *sum += weight * g);
-            }
-        }
-    }
-
-    fn slot(&mut self, row: u32) -> usize {
-        let slot = &mut self.slots[row as usize];
-        if *slot == UNUSED {
-            *slot = self.unique.len() as u32;
-            self.unique.push(row);
-            self.gradients.resize(self.gradients.len() + self.dim, 0.0);
-        }
-        *slot as usize
-    }
-
-    /// Ends a step: updates the rows it used, with an L2 penalty.
-    pub fn step(&mut self, learning_rate: f32, l2: f32) {
-        const EPSILON: f32 = 1e-8;
-        for (row, gradient) in self.unique.iter().zip(self.gradients.chunks_exact_mut(self.dim)) {
-            let row = *row as usize;
-            self.slots[row] = UNUSED;
-            let values = &mut self.values[row * self.dim..][..self.dim];
-            gradient.iter_mut().zip(&*values).for_each(|(g, value)| *g += l2 * value);
-            let mean_square = gradient.iter().map(|g| g * g).sum::<f32>() / self.dim as f32;
-            self.squares[row] += mean_square;
-            let rate = learning_rate / (self.squares[row].sqrt() + EPSILON);
-            values.iter_mut().zip(gradient).for_each(|(value, g)| *value -= rate * *g);
-        }
-        self.unique.clear();
-        self.gradients.clear();
+        let shards = self.shards.par_iter_mut().zip(self.slots.par_chunks_mut(share));
+        let shards = shards.zip(self.values.par_chunks_mut(share * dim)).zip(self.squares.par_chunks_mut(share));
+        shards.enumerate().for_each(work);
     }
 
     /// Sets the rows that no step has used to zero, so that an unknown category says nothing instead of something at random.
@@ -125,6 +120,74 @@ impl Table {
     }
 }
 
+/// Neighbouring rows of a table during a step.
+struct Rows<'a> {
+    first: u32,
+    dim: usize,
+    shard: &'a mut Shard,
+    slots: &'a mut [u32],
+    values: &'a mut [f32],
+    squares: &'a mut [f32],
+}
+
+impl Rows<'_> {
+    fn add(&mut self, uses: &[Use], gradient: &[f32]) {
+        match self.dim {
+            8 => self.add_fixed::<8>(uses, gradient),
+            16 => self.add_fixed::<16>(uses, gradient),
+            17 => self.add_fixed::<17>(uses, gradient),
+            dim => {
+                for Use { row, start, weight } in uses {
+                    if let Some(slot) = self.slot(*row) {
+                        let sum = &mut self.shard.gradients[slot * dim..][..dim];
+                        sum.iter_mut().zip(&gradient[*start as usize..]).for_each(|(sum, g)| *sum += weight * g);
+                    }
+                }
+            }
+        }
+    }
+
+    /// [`Rows::add`] for a usual size: the sum is a few vector operations.
+    fn add_fixed<const DIM: usize>(&mut self, uses: &[Use], gradient: &[f32]) {
+        for Use { row, start, weight } in uses {
+            let Some(slot) = self.slot(*row) else { continue };
+            let (sums, _) = self.shard.gradients.as_chunks_mut::<DIM>();
+            if let Some((part, _)) = gradient[*start as usize..].split_first_chunk::<DIM>() {
+                sums[slot].iter_mut().zip(part).for_each(|(sum, g)| *sum += weight * g);
+            }
+        }
+    }
+
+    /// Where the gradient of a row is added up, if it is one of these rows.
+    #[inline]
+    fn slot(&mut self, row: u32) -> Option<usize> {
+        let row = row.wrapping_sub(self.first);
+        let slot = self.slots.get_mut(row as usize)?;
+        if *slot == UNUSED {
+            *slot = self.shard.unique.len() as u32;
+            self.shard.unique.push(row);
+            self.shard.gradients.resize(self.shard.gradients.len() + self.dim, 0.0);
+        }
+        Some(*slot as usize)
+    }
+
+    fn update(&mut self, learning_rate: f32, l2: f32) {
+        const EPSILON: f32 = 1e-8;
+        for (row, gradient) in self.shard.unique.iter().zip(self.shard.gradients.chunks_exact_mut(self.dim)) {
+            let row = *row as usize;
+            self.slots[row] = UNUSED;
+            let values = &mut self.values[row * self.dim..][..self.dim];
+            gradient.iter_mut().zip(&*values).for_each(|(g, value)| *g += l2 * value);
+            let mean_square = gradient.iter().map(|g| g * g).sum::<f32>() / self.dim as f32;
+            self.squares[row] += mean_square;
+            let rate = learning_rate / (self.squares[row].sqrt() + EPSILON);
+            values.iter_mut().zip(gradient).for_each(|(value, g)| *value -= rate * *g);
+        }
+        self.shard.unique.clear();
+        self.shard.gradients.clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -133,23 +196,25 @@ mod tests {
     use super::*;
     use crate::testing::Fixture;
 
+    fn uses(uses: &[(u32, u32, f32)]) -> Vec<Use> {
+        uses.iter().map(|&(row, start, weight)| Use { row, start, weight }).collect()
+    }
+
     fn table() -> Table {
         Table::new(6, 2, 0.1, 0.0, &mut ChaCha8Rng::seed_from_u64(1))
     }
 
     /// One step with a gradient for one row.
     fn update(table: &mut Table, row: u32, gradient: &[f32], learning_rate: f32) {
-        table.add([(row, 0, 1.0)].into_iter(), gradient);
-        table.step(learning_rate, 0.0);
+        table.step(&[(&[Use { row, start: 0, weight: 1.0 }], gradient)], learning_rate, 0.0);
     }
 
     #[test]
     fn the_uses_of_a_row_add_up_with_their_weights() {
         let (mut one, mut other) = (table(), table());
-        one.add([(4, 0, 1.0), (1, 2, 1.0), (4, 4, 0.5)].into_iter(), &[1.0, 2.0, 7.0, 8.0, 4.0, -2.0]);
-        one.step(0.1, 0.0);
-        other.add([(4, 0, 1.0), (1, 2, 1.0)].into_iter(), &[3.0, 1.0, 7.0, 8.0]);
-        other.step(0.1, 0.0);
+        let (first, second) = (uses(&[(4, 0, 1.0), (1, 2, 1.0)]), uses(&[(4, 0, 0.5)]));
+        one.step(&[(&first, &[1.0, 2.0, 7.0, 8.0]), (&second, &[4.0, -2.0])], 0.1, 0.0);
+        other.step(&[(&first, &[3.0, 1.0, 7.0, 8.0])], 0.1, 0.0);
         assert_eq!(one.values(), other.values());
         assert_ne!(one.values(), table().values());
     }
@@ -157,8 +222,7 @@ mod tests {
     #[test]
     fn the_penalty_pulls_towards_zero() {
         let mut table = Table::from_values(2, vec![2.0, -2.0, 5.0, 5.0], 0.0);
-        table.add([(0, 0, 1.0)].into_iter(), &[0.0, 0.0]);
-        table.step(0.5, 0.1);
+        table.step(&[(&uses(&[(0, 0, 1.0)]), &[0.0, 0.0])], 0.5, 0.1);
         // The gradient is 0.1 x (2, -2), whose root mean square it is divided by.
         assert!((table.values()[0] - 1.5).abs() < 1e-5 && (table.values()[1] + 1.5).abs() < 1e-5, "{:?}", table.values());
         assert_eq!(table.values()[2..], [5.0, 5.0]);
@@ -180,13 +244,42 @@ mod tests {
     }
 
     #[test]
+    fn many_uses_give_the_same_numbers_with_any_number_of_threads() {
+        const ROWS: u32 = 1001;
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let gradient: Vec<f32> = (0..3 * FEW * 2).map(|_| rng.random::<f32>() - 0.5).collect();
+        let many: Vec<Use> =
+            (0..gradient.len() / 2).map(|n| Use { row: rng.random_range(0..ROWS), start: 2 * n as u32, weight: rng.random() }).collect();
+        let with = |threads: usize, calls: usize| {
+            let mut table = Table::new(ROWS as usize, 2, 0.1, 1.0, &mut ChaCha8Rng::seed_from_u64(1));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let parts: Vec<Uses<'_>> = many.chunks(many.len().div_ceil(calls)).map(|part| (part, gradient.as_slice())).collect();
+            pool.install(|| table.step(&parts, 0.1, 0.01));
+            table.into_values()
+        };
+        assert_eq!(with(1, 1), with(3, 5));
+
+        // The sum by hand, of one row.
+        let mut sum = [0.0; 2];
+        for Use { start, weight, .. } in many.iter().filter(|one| one.row == 700) {
+            sum.iter_mut().zip(&gradient[*start as usize..]).for_each(|(sum, g)| *sum += weight * g);
+        }
+        let before = Table::new(ROWS as usize, 2, 0.1, 1.0, &mut ChaCha8Rng::seed_from_u64(1)).into_values()[1400..1402].to_vec();
+        let sum: Vec<f32> = sum.iter().zip(&before).map(|(g, value)| g + 0.01 * value).collect();
+        let rate = 0.1 / (1.0 + (sum[0] * sum[0] + sum[1] * sum[1]) / 2.0).sqrt();
+        for ((after, before), g) in with(2, 1)[1400..1402].iter().zip(before).zip(sum) {
+            assert!((after - (before - rate * g)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
     fn ten_steps_equal_pytorch() {
         let fixture = Fixture::load();
         let (rows, dim) = (fixture.rows, fixture.dim);
         let mut table = Table::from_values(dim, fixture.start, 0.0);
         for gradient in &fixture.gradients {
-            table.add((0..rows).map(|row| (row as u32, row * dim, 1.0)), gradient);
-            table.step(fixture.learning_rate, 0.0);
+            let every: Vec<(u32, u32, f32)> = (0..rows).map(|row| (row as u32, (row * dim) as u32, 1.0)).collect();
+            table.step(&[(&uses(&every), gradient)], fixture.learning_rate, 0.0);
         }
         for (ours, theirs) in table.values().iter().zip(fixture.row_adagrad) {
             assert!((ours - theirs).abs() < 2e-6, "{ours} {theirs}");

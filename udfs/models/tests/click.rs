@@ -178,13 +178,13 @@ fn a_training_stops_when_told_to() {
 fn the_best_epoch_is_kept_when_a_later_one_overfits() {
     // Labels are pure chance and the rate is too high: later epochs learn the training rows by heart.
     let examples = item_and_age(1_000, 11, |_, _| 0.5);
-    let wild = TrainOptions { epochs: 12, learning_rate: 0.02, table_learning_rate: 0.5, early_stop: false, ..options() };
+    let wild = TrainOptions { epochs: 12, learning_rate: 0.02, validation: 0.5, early_stop: false, ..options() };
     let trained = fit(&examples, &wild);
     let losses: Vec<f64> = trained.epochs().iter().map(|e| e.validation_loss.unwrap()).collect();
     let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses.len(), 12);
     assert_eq!(losses[trained.kept().epoch as usize - 1], lowest);
-    assert!(losses[11] > lowest, "the last epoch should be worse: {losses:?}");
+    assert!(losses[11] > 1.02 * lowest, "the last epoch should be worse: {losses:?}");
     let stopped = fit(&examples, &TrainOptions { early_stop: true, ..wild });
     assert!(stopped.epochs().len() < 12);
 }

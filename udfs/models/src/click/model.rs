@@ -7,7 +7,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::calibration::Calibration;
-use super::trainer::floats;
+use super::piece::floats;
 use super::{Member, TrainOptions, Trained};
 use crate::error::{Error, Result};
 use crate::features::encode::{Encoding, Places};
@@ -20,7 +20,7 @@ const WEIGHTS: &str = "weights.safetensors";
 /// The texts of the known values, by feature; it is there when texts were kept.
 const TEXTS: &str = "values.json";
 /// Rows per call of the runtime: large enough to be fast, small enough that the activations stay in the cache.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 512;
 
 /// Everything a model needs to score, as it is saved.
 #[derive(Debug, Clone)]

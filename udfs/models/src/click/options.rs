@@ -139,7 +139,7 @@ pub struct TrainOptions {
     pub history: Option<(String, String)>,
     /// Seed of the split, the order of the rows and the first weights.
     pub seed: u64,
-    /// Threads; 0 is one per core. Another number of threads may change the last bits of the weights.
+    /// Threads; 0 is one per core. The model does not depend on it.
     pub threads: usize,
 }
 

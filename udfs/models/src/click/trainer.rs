@@ -1,29 +1,30 @@
 //! The steps and epochs of one net.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ort::session::{Session, SessionInputValue, SessionOutputs};
-use ort::value::TensorRef;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::ThreadPool;
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::slice::ParallelSlice;
 
 use super::calibration::Calibration;
 use super::options::{Metric, TrainOptions};
+use super::piece::{self, Piece, Step, Treatment};
 use super::split::Parts;
 use super::{Member, Progress};
 use crate::error::{Error, Result};
 use crate::examples::{Block, Examples, Window};
-use crate::features::encode::{Encoding, Places};
+use crate::features::encode::Encoding;
 use crate::metrics;
-use crate::net::{Net, Parameter, port};
+use crate::net::{Net, Parameter};
 use crate::optimizer::AdamW;
-use crate::runtime::Runtime;
-use crate::table::Table;
+use crate::runtime::{Runtime, SessionPool};
+use crate::table::{Table, Uses};
 
 /// Rows per call when held-out rows are scored.
 const EVALUATION_ROWS: usize = 4096;
@@ -42,8 +43,7 @@ pub(super) enum Stream {
     Weights = 2,
     Table = 3,
     Order = 4,
-    Dropout = 5,
-    Values = 6,
+    Choices = 5,
     Sampling = 7,
     Search = 8,
 }
@@ -52,12 +52,6 @@ pub(super) fn random(seed: u64, stream: Stream) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream as u64);
     rng
-}
-
-type Input<'v> = (Cow<'v, str>, SessionInputValue<'v>);
-
-pub(super) fn floats<'v>(name: &'v str, shape: &[usize], values: &'v [f32]) -> Result<Input<'v>> {
-    Ok((name.into(), TensorRef::from_array_view((shape.to_vec(), values))?.into()))
 }
 
 /// What all nets of a training share.
@@ -76,35 +70,28 @@ struct Trainer<'a> {
     job: &'a Job<'a>,
     options: &'a TrainOptions,
     net: Net,
-    session: Session,
-    evaluation: Session,
+    training: SessionPool,
+    evaluation: SessionPool,
+    pool: ThreadPool,
+    /// Whether a batch goes to the device as a whole.
+    whole: bool,
     parameters: Vec<Parameter>,
     table: Table,
     adam: AdamW,
     /// For each row of the table, the chance that a use is hidden.
     chances: Vec<f32>,
     order: ChaCha8Rng,
-    dropout: ChaCha8Rng,
-    values: ChaCha8Rng,
+    /// The seeds of what is random in a step.
+    choices: ChaCha8Rng,
     sampling: ChaCha8Rng,
     step: usize,
     /// Steps there will be at most.
     steps: usize,
     /// Whether the table began at random.
     fresh: bool,
-    scratch: Scratch,
-}
-
-/// Buffers of a step, kept between steps.
-#[derive(Default)]
-struct Scratch {
-    places: Places,
-    x: Vec<f32>,
+    /// Buffers that are kept between steps.
+    pieces: Vec<Piece>,
     knots: Vec<f32>,
-    history: Vec<f32>,
-    labels: Vec<f32>,
-    weights: Vec<f32>,
-    masks: Vec<Vec<f32>>,
 }
 
 /// What the training of one net ends with.
@@ -186,21 +173,23 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             job,
             options,
-            session: job.runtime.session(&net.training_graph(options.dropout > 0.0)?.model(), options.threads)?,
-            evaluation: job.runtime.session(&net.evaluation_graph()?.model(), options.threads)?,
+            training: SessionPool::new(Arc::clone(job.runtime), net.training_graph(options.dropout > 0.0)?.model())?,
+            evaluation: SessionPool::new(Arc::clone(job.runtime), net.evaluation_graph()?.model())?,
+            pool: threads(options.threads)?,
+            whole: !job.runtime.is_cpu(),
             net: net.clone(),
             adam: AdamW::new(options.learning_rate, options.weight_decay, parameters.iter().map(|p| p.values.len())),
             parameters,
             table,
             chances: if options.value_dropout > 0.0 { job.uses.iter().map(chance).collect() } else { Vec::new() },
             order: random(options.seed, Stream::Order),
-            dropout: random(options.seed, Stream::Dropout),
-            values: random(options.seed, Stream::Values),
+            choices: random(options.seed, Stream::Choices),
             sampling: random(options.seed, Stream::Sampling),
             step: 0,
             steps: options.epochs as usize * sampled.max(1).div_ceil(batch),
             fresh: start.is_none(),
-            scratch: Scratch::default(),
+            pieces: Vec::new(),
+            knots: Vec::new(),
         })
     }
 
@@ -267,100 +256,70 @@ impl<'a> Trainer<'a> {
 
     /// One step; returns the mean loss of the batch before it.
     fn step(&mut self, block: &Block, batch: &[u32]) -> Result<f32> {
-        self.load(block, batch);
-        let rate = self.options.rate(self.step, self.steps);
+        let options = self.options;
+        let rate = options.rate(self.step, self.steps);
         self.step += 1;
-        let (fields, stride, width) = (self.net.fields, self.net.stride(), self.net.width());
-        // The gradients of a second pass against moved embeddings count as much as those of the first.
-        let passes = if self.options.adversarial > 0.0 && fields > 0 { 2 } else { 1 };
-        let mut loss = 0.0;
-        let mut dense: Vec<Vec<f32>> = Vec::new();
-        for pass in 0..passes {
-            let inputs = inputs(&self.net, &self.scratch, batch.len(), &self.parameters)?;
-            let outputs = self.session.run(inputs)?;
-            let share = 1.0 / passes as f32;
-            let scale = share * batch.len() as f32;
-            let mut next = 1;
-            if pass == 0 {
-                loss = tensor(&outputs, 0)?[0];
-            }
-            let gradient = tensor(&outputs, next)?;
-            next += 1;
-            let uses = self.scratch.places.uses(fields, stride, width);
-            self.table.add(uses.map(|(row, start, weight)| (row, start, weight * scale)), gradient);
-            if self.job.encoding.knots > 0 {
-                let knots = &mut self.scratch.knots;
-                self.scratch.places.fold(gradient, knots, stride, width);
-                let uses = self.job.encoding.unfold(knots, stride);
-                self.table.add(uses.into_iter().map(|(row, start, weight)| (row, start, weight * scale)), knots);
-            }
-            if self.net.history_target.is_some() {
-                let gradient = tensor(&outputs, next)?;
-                next += 1;
-                let uses = self.scratch.places.history_uses(stride);
-                self.table.add(uses.map(|(row, start, weight)| (row, start, weight * scale)), gradient);
-            }
-            for index in 0..self.parameters.len() {
-                let gradient = tensor(&outputs, next + index)?;
-                match dense.get_mut(index) {
-                    Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * share),
-                    None => dense.push(if passes == 1 { gradient.to_vec() } else { gradient.iter().map(|g| g * share).collect() }),
-                }
-            }
-            if pass + 1 < passes {
-                move_against(&mut self.scratch.x, gradient, width, fields * stride, self.options.adversarial);
-            }
+        let length = piece::length(batch.len(), self.whole);
+        let mut pieces = self.pieces(batch.len().div_ceil(length));
+        pieces.iter_mut().for_each(|piece| piece.seed = self.choices.random());
+        let how = Treatment {
+            tasks: self.job.examples.tasks(),
+            rows: batch.len(),
+            positive_weight: options.positive_weight.unwrap_or(1.0),
+            label_smoothing: options.label_smoothing,
+            dropout: options.dropout,
+            adversarial: options.adversarial,
+            chances: &self.chances,
+        };
+        let shared = self.shared(block, &self.training);
+        let learn = |(piece, rows): (&mut Piece, &[u32])| piece.learn(&shared, &how, rows);
+        self.pool.install(|| pieces.par_iter_mut().zip(batch.par_chunks(length)).try_for_each(learn))?;
+
+        let Some((first, others)) = pieces.split_first_mut() else { return Ok(0.0) };
+        for piece in &*others {
+            first.loss += piece.loss;
+            first.knots.iter_mut().zip(&piece.knots).for_each(|(sum, g)| *sum += g);
         }
-        self.table.step(self.options.table_learning_rate * rate, self.options.l2);
-        self.adam.learning_rate = self.options.learning_rate * rate;
+        let bins = self.job.encoding.unfold(&mut first.knots, self.net.stride());
+        self.adam.learning_rate = options.learning_rate * rate;
+        self.pool.install(|| {
+            first.dense.par_iter_mut().enumerate().for_each(|(index, sum)| {
+                for piece in &*others {
+                    sum.iter_mut().zip(&piece.dense[index]).for_each(|(sum, g)| *sum += g);
+                }
+            });
+            let first = &*first;
+            let mut uses: Vec<Uses<'_>> = first.uses().chain(others.iter().flat_map(Piece::uses)).collect();
+            uses.push((&bins, &first.knots));
+            self.table.step(&uses, options.table_learning_rate * rate, options.l2);
+        });
         self.adam.begin();
-        for (index, (parameter, gradient)) in self.parameters.iter_mut().zip(&dense).enumerate() {
+        for (index, (parameter, gradient)) in self.parameters.iter_mut().zip(&first.dense).enumerate() {
             let decays = parameter.decays();
             self.adam.update(index, &mut parameter.values, gradient, decays);
         }
+        let loss = first.loss;
+        self.pieces = pieces;
         Ok(loss)
     }
 
-    /// Copies a batch into the buffers.
-    fn load(&mut self, block: &Block, batch: &[u32]) {
-        let options = self.options;
-        self.encode(block, batch, true);
-        let tasks = self.job.examples.tasks();
-        let Scratch { labels, weights, masks, .. } = &mut self.scratch;
-        labels.clear();
-        weights.clear();
-        let positive_weight = options.positive_weight.unwrap_or(1.0);
-        for row in batch {
-            let own = &block.labels[*row as usize * tasks..][..tasks];
-            weights.push(if own[0] > 0.5 { positive_weight } else { 1.0 });
-            labels.extend(own.iter().map(|label| label + options.label_smoothing * (0.5 - label)));
-        }
-        if options.dropout > 0.0 {
-            let kept = 1.0 / (1.0 - options.dropout);
-            let widths = self.net.mask_widths();
-            masks.resize(widths.len(), Vec::new());
-            for (mask, width) in masks.iter_mut().zip(widths) {
-                mask.clear();
-                let draws = (0..batch.len() * width).map(|_| self.dropout.random::<f32>());
-                mask.extend(draws.map(|draw| if draw < options.dropout { 0.0 } else { kept }));
-            }
-        }
+    /// The buffers of this many pieces, and the present embeddings of the knots.
+    fn pieces(&mut self, count: usize) -> Vec<Piece> {
+        self.job.encoding.knots(self.table.values(), self.net.stride(), &mut self.knots);
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.resize_with(count, Piece::default);
+        pieces
     }
 
-    /// Writes the rows' embeddings and numbers into the buffers.
-    fn encode(&mut self, block: &Block, rows: &[u32], training: bool) {
-        let (encoding, width) = (self.job.encoding, self.net.width());
-        let Scratch { places, x, knots, history, .. } = &mut self.scratch;
-        encoding.places(&block.batch, rows, places);
-        if training && !self.chances.is_empty() {
-            encoding.hide(places, &self.chances, &mut self.values);
-        }
-        x.resize(rows.len() * width, 0.0);
-        encoding.knots(self.table.values(), self.net.stride(), knots);
-        places.gather(self.table.values(), knots, self.net.stride(), self.net.fields, x, width);
-        encoding.numbers(&block.batch, rows, x, width);
-        if self.net.history_target.is_some() {
-            places.gather_history(self.table.values(), self.net.stride(), history);
+    fn shared<'s>(&'s self, block: &'s Block, sessions: &'s SessionPool) -> Step<'s> {
+        Step {
+            net: &self.net,
+            encoding: self.job.encoding,
+            block,
+            table: &self.table,
+            knots: &self.knots,
+            parameters: &self.parameters,
+            sessions,
         }
     }
 
@@ -377,14 +336,14 @@ impl<'a> Trainer<'a> {
             let held: Vec<u32> = (first..first + rows).filter(|row| job.parts.is_held(start + row - first)).map(|row| row as u32).collect();
             for rows in held.chunks(EVALUATION_ROWS) {
                 self.canceled()?;
-                self.encode(&block, rows, false);
-                let mut inputs = features(&self.net, &self.scratch, rows.len())?;
-                for parameter in &self.parameters {
-                    inputs.push(floats(&parameter.name, &parameter.shape, &parameter.values)?);
-                }
-                let outputs = self.evaluation.run(inputs)?;
-                scored.logits.extend_from_slice(tensor(&outputs, 0)?);
+                let length = piece::length(rows.len(), self.whole);
+                let mut pieces = self.pieces(rows.len().div_ceil(length));
+                let shared = self.shared(&block, &self.evaluation);
+                let score = |(piece, rows): (&mut Piece, &[u32])| piece.score(&shared, rows);
+                self.pool.install(|| pieces.par_iter_mut().zip(rows.par_chunks(length)).try_for_each(score))?;
+                pieces.iter().for_each(|piece| scored.logits.extend_from_slice(&piece.logits));
                 scored.labels.extend(rows.iter().flat_map(|row| &block.labels[*row as usize * tasks..][..tasks]));
+                self.pieces = pieces;
             }
         }
         Ok(scored)
@@ -403,6 +362,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
+fn threads(count: usize) -> Result<ThreadPool> {
+    let name = |number| format!("train-{number}");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
+    pool.map_err(|e| Error::Runtime { reason: format!("the threads of the training cannot be started: {e}") })
+}
+
 /// A table of small random embeddings; first-order weights begin at zero, so that the untrained net predicts the base rate.
 fn first_table(rows: usize, net: &Net, rng: &mut ChaCha8Rng) -> Table {
     let stride = net.stride();
@@ -414,44 +379,4 @@ fn first_table(rows: usize, net: &Net, rng: &mut ChaCha8Rng) -> Table {
     let mut values = table.into_values();
     values.chunks_exact_mut(stride).for_each(|row| row[stride - 1] = 0.0);
     Table::from_values(stride, values, ACCUMULATOR)
-}
-
-fn tensor<'o>(outputs: &'o SessionOutputs<'_>, index: usize) -> Result<&'o [f32]> {
-    Ok(outputs[index].try_extract_tensor::<f32>()?.1)
-}
-
-/// The inputs of a call that depend on its rows.
-fn features<'v>(net: &Net, scratch: &'v Scratch, rows: usize) -> Result<Vec<Input<'v>>> {
-    let mut inputs = vec![floats(port::X, &[rows, net.width()], &scratch.x)?];
-    if net.history_target.is_some() {
-        let history = scratch.places.history();
-        inputs.push(floats(port::HISTORY, &[rows, history.length, net.stride()], &scratch.history)?);
-        inputs.push(floats(port::HISTORY_MASK, &[rows, history.length], &history.mask)?);
-    }
-    Ok(inputs)
-}
-
-/// All inputs of a step.
-fn inputs<'v>(net: &Net, scratch: &'v Scratch, rows: usize, parameters: &'v [Parameter]) -> Result<Vec<Input<'v>>> {
-    let mut inputs = features(net, scratch, rows)?;
-    inputs.push(floats(port::LABELS, &[rows, scratch.labels.len() / rows], &scratch.labels)?);
-    inputs.push(floats(port::ROW_WEIGHTS, &[rows, 1], &scratch.weights)?);
-    for (layer, mask) in scratch.masks.iter().enumerate() {
-        let mask = TensorRef::from_array_view(([rows, mask.len() / rows], mask.as_slice()))?;
-        inputs.push((port::mask(layer).into(), mask.into()));
-    }
-    for parameter in parameters {
-        inputs.push(floats(&parameter.name, &parameter.shape, &parameter.values)?);
-    }
-    Ok(inputs)
-}
-
-/// Moves the embeddings of every row by `length` in the direction of their gradient.
-fn move_against(x: &mut [f32], gradient: &[f32], width: usize, embedded: usize, length: f32) {
-    for (x, gradient) in x.chunks_exact_mut(width).zip(gradient.chunks_exact(width)) {
-        let norm = gradient[..embedded].iter().map(|g| g * g).sum::<f32>().sqrt();
-        if norm > 0.0 {
-            x[..embedded].iter_mut().zip(gradient).for_each(|(x, g)| *x += length * g / norm);
-        }
-    }
 }

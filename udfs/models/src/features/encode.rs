@@ -6,6 +6,7 @@ use rand::Rng;
 
 use super::dictionary::Dictionary;
 use super::{Batch, Bins, Feature, Kind, Number, Values, Vocabulary};
+use crate::table::Use;
 
 /// Standardised numbers are cut off here, so that one outlier cannot leave the range the net was trained on.
 pub(crate) const LIMIT: f32 = 8.0;
@@ -250,7 +251,7 @@ impl Encoding {
 
     /// From the gradient of the knots to that of the rows of the bins: each row is in all knots above it. Gives the rows and where in
     /// `gradient` their part then begins.
-    pub(crate) fn unfold(&self, gradient: &mut [f32], stride: usize) -> Vec<(u32, usize, f32)> {
+    pub(crate) fn unfold(&self, gradient: &mut [f32], stride: usize) -> Vec<Use> {
         let mut uses = Vec::new();
         for (vocabulary, knot) in self.piecewise() {
             let size = vocabulary.size as usize;
@@ -258,7 +259,8 @@ impl Encoding {
             for at in (stride..size * stride).rev() {
                 own[at] += own[at + stride];
             }
-            uses.extend((1..=size).map(|bin| (vocabulary.offset + bin as u32, (knot + bin) * stride, 1.0)));
+            let start = |bin: usize| ((knot + bin) * stride) as u32;
+            uses.extend((1..=size).map(|bin| Use { row: vocabulary.offset + bin as u32, start: start(bin), weight: 1.0 }));
         }
         uses
     }
@@ -411,18 +413,22 @@ impl Places {
         &self.history
     }
 
-    /// Every use of a row of the table: the place, where its share of the gradient of x begins (row x width + field x stride), the weight.
-    pub(crate) fn uses(&self, fields: usize, stride: usize, width: usize) -> impl Iterator<Item = (u32, usize, f32)> + '_ {
-        let start = move |at: usize| at / fields.max(1) * width + at % fields.max(1) * stride;
-        let single = self.single.iter().enumerate().filter(|(_, place)| **place != POOLED);
-        let single = single.map(move |(at, place)| (*place, start(at), 1.0));
-        single.chain(self.pooled.iter().map(move |p| (p.place, p.start(stride, width), p.weight)))
+    /// Every use of a row of the table, where its share of the gradient of x begins, with its weight times `scale`.
+    pub(crate) fn uses(&self, fields: usize, stride: usize, width: usize, scale: f32, out: &mut Vec<Use>) {
+        out.clear();
+        for (row, places) in self.single.chunks_exact(fields.max(1)).enumerate() {
+            let used = places.iter().enumerate().filter(|(_, place)| **place != POOLED);
+            out.extend(used.map(|(field, place)| Use { row: *place, start: (row * width + field * stride) as u32, weight: scale }));
+        }
+        let summands = self.pooled.iter();
+        out.extend(summands.map(|s| Use { row: s.place, start: s.start(stride, width) as u32, weight: s.weight * scale }));
     }
 
-    /// Every use of a row of the table by a history: the place and where its share of the gradient begins.
-    pub(crate) fn history_uses(&self, stride: usize) -> impl Iterator<Item = (u32, usize, f32)> + '_ {
+    /// Every use of a row of the table by a history, where its share of the gradient begins.
+    pub(crate) fn history_uses(&self, stride: usize, scale: f32, out: &mut Vec<Use>) {
+        out.clear();
         let items = self.history.places.iter().enumerate().filter(|(_, place)| **place != POOLED);
-        items.map(move |(at, place)| (*place, at * stride, 1.0))
+        out.extend(items.map(|(at, place)| Use { row: *place, start: (at * stride) as u32, weight: scale }));
     }
 }
 
@@ -490,9 +496,11 @@ mod tests {
         assert_eq!(x[..width], [3.0, 3.0, 27.5, 27.5, 18.0, 18.0, 48.0, 48.0, 5.5, 0.0]);
         // Row 1: an unseen value, a missing number, empty lists.
         assert_eq!(x[width..], [1.0, 1.0, 0.0, 0.0, 4.0, 4.0, 13.0, 13.0, 0.0, 1.0]);
-        let uses: Vec<_> = places.uses(4, stride, width).collect();
+        let mut uses = Vec::new();
+        places.uses(4, stride, width, 10.0, &mut uses);
         assert_eq!(uses.len(), 2 + 4 + 1 + 2);
-        assert!(uses.contains(&(16, 6, 3.0)) && uses.contains(&(1, width, 1.0)), "{uses:?}");
+        let used = |row, start, weight| Use { row, start, weight };
+        assert!(uses.contains(&used(16, 6, 30.0)) && uses.contains(&used(1, width as u32, 10.0)), "{uses:?}");
         // The number's field has the gradient 1 in row 0: the first bin's row is in it once, the second half.
         let mut gradient = vec![0.0; 2 * width];
         gradient[2..4].fill(1.0);
@@ -500,7 +508,7 @@ mod tests {
         let mut folded = vec![9.0; 3 * stride];
         places.fold(&gradient, &mut folded, stride, width);
         let uses = encoding.unfold(&mut folded, stride);
-        assert_eq!(uses, [(18, stride, 1.0), (19, 2 * stride, 1.0)]);
+        assert_eq!(uses, [used(18, stride as u32, 1.0), used(19, 2 * stride as u32, 1.0)]);
         assert_eq!(folded[stride..], [1.0, 1.0, 0.5, 0.5]);
     }
 
@@ -558,6 +566,8 @@ mod tests {
         let history = places.gather_history(&table, 1, &mut out);
         assert_eq!((history.length, &out[..3], out[HISTORY]), (HISTORY, [3.0, 4.0, 0.0].as_slice(), 2.0));
         assert_eq!(history.mask[..3], [1.0, 1.0, 0.0]);
-        assert_eq!(places.history_uses(1).count(), 2 + HISTORY);
+        let mut uses = Vec::new();
+        places.history_uses(1, 2.0, &mut uses);
+        assert_eq!((uses.len(), uses[0]), (2 + HISTORY, Use { row: 3, start: 0, weight: 2.0 }));
     }
 }
