@@ -12,6 +12,7 @@ use datafusion::logical_expr::planner::RelationPlanner;
 pub mod auc;
 pub mod catalog;
 pub mod declaration;
+mod defer;
 pub mod error;
 pub mod feature_info;
 mod features;
@@ -61,6 +62,8 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     builder
         .with_analyzer_rule(Arc::new(pin::PinModels(models)))
         .with_analyzer_rule(Arc::new(WholeRelations))
+        .with_optimizer_rule(Arc::new(defer::HoistCalls))
+        .with_optimizer_rule(Arc::new(defer::CallLate))
         .with_query_planner(Arc::new(relations))
 }
 

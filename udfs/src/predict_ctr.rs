@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -11,6 +12,7 @@ use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArg
 use stratagem_models::model::{Model, Rows};
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
+use crate::defer::Work;
 use crate::error::Error;
 use crate::models::{Held, Models};
 
@@ -153,6 +155,22 @@ fn fields(argument: &Field) -> Vec<FieldRef> {
         DataType::Struct(fields) => fields.to_vec(),
         // One value without a name is the only feature of the model.
         other => vec![Arc::new(Field::new("$1", other.clone(), true))],
+    }
+}
+
+#[async_trait]
+impl Work for Score {
+    fn parallel(&self) -> bool {
+        true
+    }
+
+    fn inline(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, arguments: ScalarFunctionArgs) -> Result<ArrayRef> {
+        let rows = arguments.number_rows;
+        self.invoke_with_args(arguments)?.into_array(rows)
     }
 }
 

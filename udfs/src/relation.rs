@@ -21,6 +21,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, Ident, Query, TableFactor};
 
 use crate::declaration::{Function, Kind, Parameter, Role, Type, sql_type};
+use crate::defer::StepPlanner;
 use crate::error::Error;
 use crate::{declaration, pin, rewrite, spelling};
 
@@ -282,7 +283,7 @@ impl QueryPlanner for Relations {
         }
         let in_order = if writes(plan) { in_order(session) } else { None };
         let session = in_order.as_ref().map_or(session, |state| state);
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(self.clone())]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(self.clone()), Arc::new(StepPlanner)]);
         planner.create_physical_plan(plan, session).await
     }
 }

@@ -23,6 +23,7 @@ use crate::models::Models;
 use crate::notice::{Notice, Notices};
 use crate::{catalog, register_all, rewrite};
 
+mod calling;
 mod catalogs;
 mod metrics;
 mod preparing;

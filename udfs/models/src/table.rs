@@ -94,20 +94,22 @@ impl Table {
         let dim = self.dim;
         let few = uses.iter().map(|(uses, _)| uses.len()).sum::<usize>() < FEW;
         let share = if few { self.rows().max(1) } else { self.rows().div_ceil(SHARDS).max(1) };
-        let work = |(index, (((shard, slots), values), squares)): (usize, (((&mut Shard, &mut [u32]), &mut [f32]), &mut [f32]))| {
-            let mut rows = Rows { first: (index * share) as u32, dim, shard, slots, values, squares };
+        let work = |(index, mut rows): (usize, Rows<'_>)| {
+            rows.first = (index * share) as u32;
             for (uses, gradient) in uses {
                 rows.add(uses, gradient);
             }
             rows.update(learning_rate, l2);
         };
+        let Self { values, squares, slots, shards, .. } = self;
         if few {
-            work((0, (((&mut self.shards[0], &mut self.slots), &mut self.values), &mut self.squares)));
+            work((0, Rows { first: 0, dim, shard: &mut shards[0], slots, values, squares }));
             return;
         }
-        let shards = self.shards.par_iter_mut().zip(self.slots.par_chunks_mut(share));
-        let shards = shards.zip(self.values.par_chunks_mut(share * dim)).zip(self.squares.par_chunks_mut(share));
-        shards.enumerate().for_each(work);
+        let parts = shards.par_iter_mut().zip(slots.par_chunks_mut(share));
+        let parts = parts.zip(values.par_chunks_mut(share * dim)).zip(squares.par_chunks_mut(share));
+        let parts = parts.map(|(((shard, slots), values), squares)| Rows { first: 0, dim, shard, slots, values, squares });
+        parts.enumerate().for_each(work);
     }
 
     /// Sets the rows that no step has used to zero, so that an unknown category says nothing instead of something at random.
