@@ -79,6 +79,7 @@ fn model(error: &ModelError) -> SqlError {
         ModelError::NoSuchModel { .. } | ModelError::NoSuchVersion { .. } | ModelError::NoSuchAlias { .. } => UndefinedObject,
         ModelError::InvalidName { .. } | ModelError::Data { .. } | ModelError::InvalidOption { .. } => InvalidParameterValue,
         ModelError::Corrupt { .. } => DataCorrupted,
+        ModelError::Unsupported { .. } => FeatureNotSupported,
         ModelError::RuntimeMissing { .. } | ModelError::Io { .. } => IoError,
         ModelError::Busy { .. } => ObjectInUse,
         ModelError::HasAlias { .. } => DependentObjects,

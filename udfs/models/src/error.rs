@@ -50,6 +50,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A file is whole, but asks for what this crate does not do.
+    #[error("{object} cannot be used: {reason}")]
+    Unsupported {
+        /// The file or folder.
+        object: String,
+        /// The field and its value.
+        reason: String,
+    },
     /// The rows cannot be used for this model.
     #[error("{reason}")]
     Data {
@@ -129,7 +137,10 @@ impl Error {
                  a version or an alias follows as in ctr@3 or ctr@champion"
                     .to_owned(),
             ),
-            Self::Corrupt { .. } => Some("train the model again, or restore the folder from a backup".to_owned()),
+            Self::Corrupt { .. } => Some("train or import the model again, or restore it from a backup".to_owned()),
+            Self::Unsupported { .. } => {
+                Some("supported are llama and qwen2 models as a GGUF file or a folder with config.json and safetensors".to_owned())
+            }
             Self::Data { hint, .. } => Some(hint.clone()),
             Self::RuntimeMissing { .. } => Some("run \"make setup\"".to_owned()),
             Self::HasAlias { name, aliases, .. } => {
@@ -156,6 +167,10 @@ impl Error {
 
     pub(crate) fn option(option: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidOption { option: option.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn unsupported(object: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Unsupported { object: object.into(), reason: reason.to_string() }
     }
 
     pub(crate) fn corrupt(object: impl Into<String>, reason: impl ToString) -> Self {
