@@ -84,6 +84,10 @@ fn model(error: &ModelError) -> SqlError {
         ModelError::Busy { .. } => ObjectInUse,
         ModelError::HasAlias { .. } => DependentObjects,
         ModelError::Canceled => QueryCanceled,
+        ModelError::QueueFull { .. } => LimitExceeded,
+        ModelError::CacheMemory { .. } => OutOfMemory,
+        ModelError::PromptTooLong { .. } | ModelError::Constraint { .. } => InvalidParameterValue,
+        ModelError::Stopped => AdminShutdown,
         ModelError::Graph { .. } | ModelError::Runtime { .. } => return internal(&error.to_string()),
     };
     if let ModelError::Io { source, .. } = error

@@ -121,6 +121,39 @@ pub enum Error {
     /// The work was stopped on request.
     #[error("training was canceled")]
     Canceled,
+    /// Too many requests wait for the language model.
+    #[error("the language model is busy: {waiting} requests are waiting")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// A prompt, or a prompt with the text to come, is longer than the model or the settings allow.
+    #[error("the prompt of {tokens} tokens is longer than the {limit} tokens that fit")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// The memory for keys and values is too small for one request.
+    #[error("the request needs {needed} bytes of key-value memory, and {limit} are allowed")]
+    CacheMemory {
+        /// Bytes it needs.
+        needed: usize,
+        /// Bytes there may be.
+        limit: usize,
+    },
+    /// A constraint on generated text cannot be read, or cannot be followed.
+    #[error("{constraint}: {reason}")]
+    Constraint {
+        /// What kind of constraint.
+        constraint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The language model was shut down before it answered.
+    #[error("the language model was stopped")]
+    Stopped,
 }
 
 impl Error {
@@ -148,7 +181,16 @@ impl Error {
                 Some(format!("first ALTER MODEL {name} SET ALIAS {alias} = another version, or ALTER MODEL {name} DROP ALIAS {alias}"))
             }
             Self::Busy { .. } => Some("try again when the other writer is done".to_owned()),
-            Self::InvalidOption { .. } | Self::Graph { .. } | Self::Runtime { .. } | Self::Io { .. } | Self::Canceled => None,
+            Self::QueueFull { .. } => Some("try again later, or ask for fewer rows at a time".to_owned()),
+            Self::PromptTooLong { .. } => Some("shorten the prompt, or ask for fewer tokens".to_owned()),
+            Self::CacheMemory { .. } => Some("shorten the prompt, ask for fewer tokens, or raise the limit".to_owned()),
+            Self::InvalidOption { .. }
+            | Self::Graph { .. }
+            | Self::Runtime { .. }
+            | Self::Io { .. }
+            | Self::Canceled
+            | Self::Constraint { .. }
+            | Self::Stopped => None,
         }
     }
 

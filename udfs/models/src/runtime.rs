@@ -126,7 +126,6 @@ impl Runtime {
     }
 
     /// A session for a model whose weights lie in a file beside it.
-    #[cfg(test)]
     pub(crate) fn session_of_file(&self, model: &Path, threads: usize) -> Result<Session> {
         Ok(self.builder(threads)?.commit_from_file(model)?)
     }
