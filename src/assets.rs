@@ -174,6 +174,11 @@ impl Assets {
         self.root.join("data")
     }
 
+    /// The folder of what is made of installed models: graphs of language models.
+    pub fn prepared(&self) -> PathBuf {
+        self.root.join("language")
+    }
+
     /// Whether the user's own ONNX Runtime, named in `ORT_DYLIB_PATH`, replaces the installed one.
     pub fn library_is_overridden(&self) -> bool {
         self.library.is_some()

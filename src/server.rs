@@ -13,6 +13,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
+use stratagem_udfs::language::Checkpoint;
 use stratagem_udfs::models::Models;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -208,7 +209,12 @@ impl Engine {
 /// The models of this server, with the runtime they will be run by when the first is needed.
 pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::models::Error> {
     let library = || crate::assets::Assets::locate().and_then(|assets| assets.runtime_library()).map_err(|e| e.to_string());
-    Models::open(&config.models_folder(), config.models.device.parse()?, Box::new(library)).map(Arc::new)
+    let language = || {
+        let assets = crate::assets::Assets::locate().map_err(|e| e.to_string())?;
+        let source = assets.language_model().map_err(|e| e.to_string())?;
+        Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: assets.prepared() })
+    };
+    Models::open(&config.models_folder(), config.models.device.parse()?, Box::new(library), Box::new(language)).map(Arc::new)
 }
 
 fn memory_and_disk(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {

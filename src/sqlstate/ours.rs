@@ -66,6 +66,7 @@ fn function(error: &FunctionError) -> SqlError {
         FunctionError::WrongType { .. } => DatatypeMismatch,
         FunctionError::InvalidValue { .. } => InvalidParameterValue,
         FunctionError::Nulls { .. } => NullValueNotAllowed,
+        FunctionError::Unmet { .. } => DataException,
         FunctionError::Unsupported { .. } => FeatureNotSupported,
     };
     let mut sql = SqlError::new(state, error.to_string());
@@ -79,10 +80,15 @@ fn model(error: &ModelError) -> SqlError {
         ModelError::NoSuchModel { .. } | ModelError::NoSuchVersion { .. } | ModelError::NoSuchAlias { .. } => UndefinedObject,
         ModelError::InvalidName { .. } | ModelError::Data { .. } | ModelError::InvalidOption { .. } => InvalidParameterValue,
         ModelError::Corrupt { .. } => DataCorrupted,
+        ModelError::Unsupported { .. } => FeatureNotSupported,
         ModelError::RuntimeMissing { .. } | ModelError::Io { .. } => IoError,
         ModelError::Busy { .. } => ObjectInUse,
         ModelError::HasAlias { .. } => DependentObjects,
         ModelError::Canceled => QueryCanceled,
+        ModelError::QueueFull { .. } => LimitExceeded,
+        ModelError::CacheMemory { .. } => OutOfMemory,
+        ModelError::PromptTooLong { .. } | ModelError::Constraint { .. } => InvalidParameterValue,
+        ModelError::Stopped => AdminShutdown,
         ModelError::Graph { .. } | ModelError::Runtime { .. } => return internal(&error.to_string()),
     };
     if let ModelError::Io { source, .. } = error

@@ -381,7 +381,9 @@ pub(crate) fn sql_type(actual: &DataType) -> String {
 pub fn functions() -> &'static [&'static Function] {
     static FUNCTIONS: &[&Function] = &[
         &crate::auc::DECLARATION,
+        &crate::count_tokens::DECLARATION,
         &crate::finetune::DECLARATION,
+        &crate::generate::DECLARATION,
         &crate::ips::DECLARATION,
         &crate::logloss::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,

@@ -13,6 +13,8 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarFunctionArgs};
 
+use crate::count_tokens::CountTokens;
+use crate::generate::Generate;
 use crate::predict_ctr::Score;
 
 mod exec;
@@ -51,8 +53,11 @@ pub(crate) trait Work: Debug + Send + Sync {
 
 /// The work of a call, if its function is one that is deferred.
 fn work(call: &ScalarFunction) -> Option<Arc<dyn Work>> {
-    let score = call.func.inner().downcast_ref::<Score>()?;
-    Some(Arc::new(score.clone()))
+    let function = call.func.inner();
+    let score = function.downcast_ref::<Score>().map(|score| Arc::new(score.clone()) as Arc<dyn Work>);
+    let generate = || function.downcast_ref::<Generate>().map(|generate| Arc::new(generate.clone()) as Arc<dyn Work>);
+    let count = || function.downcast_ref::<CountTokens>().map(|count| Arc::new(count.clone()) as Arc<dyn Work>);
+    score.or_else(generate).or_else(count)
 }
 
 /// Whether an expression is a deferred call.

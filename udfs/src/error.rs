@@ -97,6 +97,14 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// An answer of a model that is not what was asked for (data exception).
+    #[error("{reason}")]
+    Unmet {
+        /// What was asked for.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A statement that would do something else than it says (feature not supported).
     #[error("{reason}")]
     Unsupported {
@@ -120,6 +128,7 @@ impl Error {
             | Self::AmbiguousColumn { .. }
             | Self::InvalidValue { .. }
             | Self::Nulls { .. }
+            | Self::Unmet { .. }
             | Self::Unsupported { .. } => None,
         }
     }
@@ -134,7 +143,9 @@ impl Error {
             | Self::InvalidValue { hint, .. } => hint.clone(),
             Self::InQuery { source, .. } => find(source).and_then(Self::hint),
             Self::Model(error) => model_hint(error),
-            Self::AmbiguousColumn { hint, .. } | Self::Nulls { hint, .. } | Self::Unsupported { hint, .. } => Some(hint.clone()),
+            Self::AmbiguousColumn { hint, .. } | Self::Nulls { hint, .. } | Self::Unmet { hint, .. } | Self::Unsupported { hint, .. } => {
+                Some(hint.clone())
+            }
         }
     }
 

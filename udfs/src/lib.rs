@@ -11,14 +11,17 @@ use datafusion::logical_expr::planner::RelationPlanner;
 
 pub mod auc;
 pub mod catalog;
+pub mod count_tokens;
 pub mod declaration;
 mod defer;
 pub mod error;
 pub mod feature_info;
 mod features;
 pub mod finetune;
+pub mod generate;
 mod intake;
 pub mod ips;
+pub mod language;
 pub mod logloss;
 mod metric;
 pub mod models;
@@ -49,7 +52,8 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
         vec![Arc::new(predict) as _],
     );
-    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr]);
+    let language = [generate::function(&models), count_tokens::function(&models)];
+    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend([
         Arc::new(MetricAggregate::<auc::Auc>::function()),
         Arc::new(MetricAggregate::<logloss::LogLoss>::function()),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use stratagem_models::click::Start;
 use stratagem_models::exchange;
 pub use stratagem_models::exchange::Import;
+use stratagem_models::language::Engine;
 use stratagem_models::model::Model;
 use stratagem_models::registry::Registry;
 pub use stratagem_models::registry::{DEFAULT_ALIAS, VersionInfo};
@@ -16,6 +17,7 @@ pub use stratagem_models::runtime::{Device, Runtime};
 pub use stratagem_models::error::{Error, Result};
 
 use crate::intake::Intake;
+use crate::language::{Installed, Languages};
 pub use stratagem_models::registry::{ModelName, ModelRef, Selector};
 
 /// The most models in memory; the one that was used longest ago gives way.
@@ -85,6 +87,7 @@ pub struct Models {
     runtime: Mutex<Option<Arc<Runtime>>>,
     resident: Mutex<Resident>,
     intakes: Mutex<HashMap<Pinned, Arc<Intake>>>,
+    languages: Languages,
 }
 
 /// The models in memory, with the time of their last use.
@@ -102,7 +105,7 @@ struct Slot {
 
 impl Models {
     /// Opens a folder of models. The runtime is loaded when the first model is needed; a server without one starts all the same.
-    pub fn open(folder: &Path, device: Device, library: Library) -> Result<Self> {
+    pub fn open(folder: &Path, device: Device, library: Library, language: Installed) -> Result<Self> {
         Ok(Self {
             registry: Registry::open(folder)?,
             library,
@@ -110,6 +113,7 @@ impl Models {
             runtime: Mutex::default(),
             resident: Mutex::default(),
             intakes: Mutex::default(),
+            languages: Languages::new(language),
         })
     }
 
@@ -164,6 +168,11 @@ impl Models {
         }
         let loaded = Arc::new(Model::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version)?);
         Ok(Arc::clone(model.insert(loaded)))
+    }
+
+    /// The language model of this name, or the installed one, in memory. The first call takes seconds.
+    pub(crate) fn language(&self, name: Option<&str>) -> Result<Arc<Engine>> {
+        self.languages.engine(name, || self.runtime())
     }
 
     /// A version to go on training from, with its weights.
@@ -231,6 +240,6 @@ impl fmt::Debug for Models {
 }
 
 /// A lock whose data is valid at every moment, so that a panic while it was held does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

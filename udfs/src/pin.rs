@@ -1,4 +1,5 @@
-//! Settles, once per statement, which version of a model each call means, and drops the columns of a row that the model does not read.
+//! Settles, once per statement, which version of a model each call means, drops the columns of a row that the model does not read, and gives
+//! the calls of a language model one memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::error::Error;
+use crate::generate::{Generate, Memory};
 use crate::models::{Held, Models};
 use crate::predict_ctr::Score;
 
@@ -19,13 +21,20 @@ use crate::predict_ctr::Score;
 #[derive(Debug)]
 pub(crate) struct PinModels(pub(crate) Arc<Models>);
 
+/// What is settled for one statement.
+#[derive(Default)]
+struct Pins {
+    models: HashMap<String, Arc<Held>>,
+    memory: Arc<Memory>,
+}
+
 impl AnalyzerRule for PinModels {
     fn name(&self) -> &str {
         "pin_models"
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let mut pins = HashMap::new();
+        let mut pins = Pins::default();
         let pinned = plan.transform_up_with_subqueries(|plan| {
             let names = NamePreserver::new(&plan);
             plan.map_expressions(|expression| {
@@ -39,8 +48,12 @@ impl AnalyzerRule for PinModels {
 }
 
 impl PinModels {
-    fn pin(&self, expression: Expr, pins: &mut HashMap<String, Arc<Held>>) -> Result<Transformed<Expr>> {
+    fn pin(&self, expression: Expr, pins: &mut Pins) -> Result<Transformed<Expr>> {
         let Expr::ScalarFunction(call) = expression else { return Ok(Transformed::no(expression)) };
+        if let Some(generate) = call.func.inner().downcast_ref::<Generate>() {
+            let func = generate.with(&pins.memory);
+            return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })));
+        }
         let Some(score) = call.func.inner().downcast_ref::<Score>() else {
             return Ok(Transformed::no(Expr::ScalarFunction(call)));
         };
@@ -48,11 +61,11 @@ impl PinModels {
             Some(Expr::Literal(model, _)) => score.reference(model)?.to_owned(),
             _ => return Err(score.not_constant().into()),
         };
-        let held = match pins.get(&model) {
+        let held = match pins.models.get(&model) {
             Some(held) => Arc::clone(held),
             None => {
                 let held = Arc::new(Held::new(&self.0, &model).map_err(Error::from)?);
-                pins.insert(model, Arc::clone(&held));
+                pins.models.insert(model, Arc::clone(&held));
                 held
             }
         };

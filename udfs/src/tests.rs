@@ -19,12 +19,14 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::error::find;
+use crate::language::Checkpoint;
 use crate::models::Models;
 use crate::notice::{Notice, Notices};
 use crate::{catalog, register_all, rewrite};
 
 mod calling;
 mod catalogs;
+mod generating;
 mod metrics;
 mod preparing;
 mod relations;
@@ -47,17 +49,30 @@ struct Refusal {
     hint: String,
 }
 
+/// Where the set-up puts what it installs.
+fn cache() -> std::result::Result<PathBuf, String> {
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = home("STRATAGEM_CACHE")
+        .or_else(|| home("XDG_CACHE_HOME").map(|cache| cache.join("stratagem")))
+        .or_else(|| home("HOME").map(|home| home.join(".cache/stratagem")));
+    cache.ok_or_else(|| "HOME is not set".to_owned())
+}
+
+/// The language model that the set-up has installed.
+fn language() -> std::result::Result<Checkpoint, String> {
+    let cache = cache()?;
+    let mut files = std::fs::read_dir(cache.join("assets/smollm2")).map_err(|e| e.to_string())?;
+    let source = files.find_map(|file| Some(file.ok()?.path()).filter(|path| path.extension().is_some_and(|e| e == "gguf")));
+    let source = source.ok_or("run \"make setup\"")?;
+    Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: cache.join("language") })
+}
+
 /// The runtime's library: `ORT_DYLIB_PATH`, or where the set-up has put it.
 fn library() -> std::result::Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
         return Ok(path.into());
     }
-    let home = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = home("STRATAGEM_CACHE")
-        .or_else(|| home("XDG_CACHE_HOME").map(|cache| cache.join("stratagem")))
-        .or_else(|| home("HOME").map(|home| home.join(".cache/stratagem")))
-        .ok_or("HOME is not set")?;
-    let folder = cache.join("assets/onnxruntime/lib");
+    let folder = cache()?.join("assets/onnxruntime/lib");
     let found = std::fs::read_dir(&folder).ok().and_then(|mut files| {
         files.find_map(|file| Some(file.ok()?.path()).filter(|path| path.to_string_lossy().contains("libonnxruntime.so.")))
     });
@@ -76,7 +91,7 @@ impl Shop {
     }
 
     async fn over(folder: TempDir, partitions: usize) -> Self {
-        let models = Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(library)).unwrap());
+        let models = Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(library), Box::new(language)).unwrap());
         let (sender, notices) = Notices::channel();
         let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(512).with_extension(Arc::new(sender));
         let builder = SessionStateBuilder::new().with_default_features().with_config(config);

@@ -50,6 +50,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A file is whole, but asks for what this crate does not do.
+    #[error("{object} cannot be used: {reason}")]
+    Unsupported {
+        /// The file or folder.
+        object: String,
+        /// The field and its value.
+        reason: String,
+    },
     /// The rows cannot be used for this model.
     #[error("{reason}")]
     Data {
@@ -113,6 +121,39 @@ pub enum Error {
     /// The work was stopped on request.
     #[error("training was canceled")]
     Canceled,
+    /// Too many requests wait for the language model.
+    #[error("the language model is busy: {waiting} requests are waiting")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// A prompt, or a prompt with the text to come, is longer than the model or the settings allow.
+    #[error("the prompt of {tokens} tokens is longer than the {limit} tokens that fit")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// The memory for keys and values is too small for one request.
+    #[error("the request needs {needed} bytes of key-value memory, and {limit} are allowed")]
+    CacheMemory {
+        /// Bytes it needs.
+        needed: usize,
+        /// Bytes there may be.
+        limit: usize,
+    },
+    /// A constraint on generated text cannot be read, or cannot be followed.
+    #[error("{constraint}: {reason}")]
+    Constraint {
+        /// What kind of constraint.
+        constraint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The language model was shut down before it answered.
+    #[error("the language model was stopped")]
+    Stopped,
 }
 
 impl Error {
@@ -129,7 +170,10 @@ impl Error {
                  a version or an alias follows as in ctr@3 or ctr@champion"
                     .to_owned(),
             ),
-            Self::Corrupt { .. } => Some("train the model again, or restore the folder from a backup".to_owned()),
+            Self::Corrupt { .. } => Some("train or import the model again, or restore it from a backup".to_owned()),
+            Self::Unsupported { .. } => {
+                Some("supported are llama and qwen2 models as a GGUF file or a folder with config.json and safetensors".to_owned())
+            }
             Self::Data { hint, .. } => Some(hint.clone()),
             Self::RuntimeMissing { .. } => Some("run \"make setup\"".to_owned()),
             Self::HasAlias { name, aliases, .. } => {
@@ -137,7 +181,16 @@ impl Error {
                 Some(format!("first ALTER MODEL {name} SET ALIAS {alias} = another version, or ALTER MODEL {name} DROP ALIAS {alias}"))
             }
             Self::Busy { .. } => Some("try again when the other writer is done".to_owned()),
-            Self::InvalidOption { .. } | Self::Graph { .. } | Self::Runtime { .. } | Self::Io { .. } | Self::Canceled => None,
+            Self::QueueFull { .. } => Some("try again later, or ask for fewer rows at a time".to_owned()),
+            Self::PromptTooLong { .. } => Some("shorten the prompt, or ask for fewer tokens".to_owned()),
+            Self::CacheMemory { .. } => Some("shorten the prompt, ask for fewer tokens, or raise the limit".to_owned()),
+            Self::InvalidOption { .. }
+            | Self::Graph { .. }
+            | Self::Runtime { .. }
+            | Self::Io { .. }
+            | Self::Canceled
+            | Self::Constraint { .. }
+            | Self::Stopped => None,
         }
     }
 
@@ -156,6 +209,10 @@ impl Error {
 
     pub(crate) fn option(option: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidOption { option: option.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn unsupported(object: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Unsupported { object: object.into(), reason: reason.to_string() }
     }
 
     pub(crate) fn corrupt(object: impl Into<String>, reason: impl ToString) -> Self {

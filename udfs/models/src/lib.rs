@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod features;
 pub mod foreign;
 pub mod graph;
+pub mod language;
 mod metrics;
 pub mod model;
 mod net;

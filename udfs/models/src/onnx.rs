@@ -7,8 +7,11 @@
 /// `TensorProto.DataType`: element types in use.
 pub(crate) mod data_type {
     pub(crate) const FLOAT: i32 = 1;
+    pub(crate) const UINT8: i32 = 2;
+    pub(crate) const INT32: i32 = 6;
     pub(crate) const INT64: i32 = 7;
     pub(crate) const STRING: i32 = 8;
+    pub(crate) const FLOAT16: i32 = 10;
     pub(crate) const DOUBLE: i32 = 11;
     pub(crate) const UINT64: i32 = 13;
 }
@@ -129,11 +132,32 @@ pub struct TensorProto {
     pub name: String,
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
+}
+
+/// A key and its value.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StringStringEntryProto {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 impl TensorProto {
-    fn raw(name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> Self {
-        Self { dims: dims.iter().map(|d| *d as i64).collect(), data_type, name: name.to_owned(), raw_data }
+    pub(crate) fn raw(name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> Self {
+        Self { dims: dims.iter().map(|d| *d as i64).collect(), data_type, name: name.to_owned(), raw_data, ..Self::default() }
+    }
+
+    /// A constant whose bytes lie in a file beside the graph.
+    pub(crate) fn external(name: &str, dims: &[usize], data_type: i32, file: &str, offset: u64, length: u64) -> Self {
+        const EXTERNAL: i32 = 1;
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.to_owned(), value };
+        let place = vec![entry("location", file.to_owned()), entry("offset", offset.to_string()), entry("length", length.to_string())];
+        Self { external_data: place, data_location: EXTERNAL, ..Self::raw(name, dims, data_type, Vec::new()) }
     }
 
     pub(crate) fn floats(name: &str, dims: &[usize], values: &[f32]) -> Self {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProviderDispatch};
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape};
@@ -127,6 +127,15 @@ impl Runtime {
 
     /// A session for a serialised model. Idle threads sleep: spinning would take time from the queries beside it.
     pub(crate) fn session(&self, model: &[u8], threads: usize) -> Result<Session> {
+        Ok(self.builder(threads)?.commit_from_memory(model)?)
+    }
+
+    /// A session for a model whose weights lie in a file beside it.
+    pub(crate) fn session_of_file(&self, model: &Path, threads: usize) -> Result<Session> {
+        Ok(self.builder(threads)?.commit_from_file(model)?)
+    }
+
+    fn builder(&self, threads: usize) -> Result<SessionBuilder> {
         let mut builder = Session::builder(&self.environment)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
@@ -135,7 +144,7 @@ impl Runtime {
         if let Some(provider) = self.provider() {
             builder = builder.with_execution_providers([provider])?;
         }
-        Ok(builder.commit_from_memory(model)?)
+        Ok(builder)
     }
 
     fn provider(&self) -> Option<ExecutionProviderDispatch> {
