@@ -244,7 +244,7 @@ impl Worker {
         while first < self.active {
             let id = self.rows[first].adapter_id();
             let mut end = first + 1;
-            for number in end..self.active {
+            for number in first + 1..self.active {
                 if self.rows[number].adapter_id() == id {
                     self.exchange(end, number);
                     end += 1;
