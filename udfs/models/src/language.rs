@@ -24,7 +24,7 @@ mod weights;
 #[cfg(test)]
 mod testing;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, Change, Projection};
 pub use config::Architecture;
 pub use constraint::{Constraint, Grammar};
 pub use decoder::{Decoder, Facts, Form, Precision};

@@ -236,3 +236,6 @@ pub(crate) fn four_bits(kind: Kind, bytes: &[u8], quants: &mut [u8], scales: &mu
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,3 +271,6 @@ fn json_rotary(object: &str, json: &Map<String, Json>) -> Result<(f64, Scaling)>
     };
     Ok((theta, scaling))
 }
+
+#[cfg(test)]
+mod tests;

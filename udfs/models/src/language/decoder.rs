@@ -19,7 +19,7 @@ use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, Result};
 
 /// Counts up with every change of what is written; what another format prepared is prepared anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FACTS: &str = "decoder.json";
 const GRAPH: &str = "decoder.onnx";
 const LORA_GRAPH: &str = "decoder_lora.onnx";
@@ -177,9 +177,10 @@ impl Decoder {
         match Self::open(&target) {
             Ok(found) => return Ok(found),
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
+            Err(error @ (Error::Corrupt { .. } | Error::Unsupported { .. })) => {
                 tracing::warn!(path = %target.display(), %error, "a prepared model is damaged and is prepared again");
             }
+            Err(error) => return Err(error),
         }
         let temporary = cache.join(format!(".{key}.new"));
         for left in [&temporary, &target] {

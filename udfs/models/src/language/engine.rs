@@ -183,7 +183,9 @@ impl Engine {
         let facts = decoder.facts().clone();
         let cell = Cell { layers: facts.layers, kv_heads: facts.kv_heads, head_dim: facts.head_dim };
         let session = runtime.session_of_file(&decoder.graph(), limits.threads)?;
-        let forward = Forward::new(session, cell, facts.vocab)?;
+        let (loader, graph) = (Arc::clone(runtime), decoder.lora_graph());
+        let adapted = Box::new(move || loader.session_of_file(&graph, limits.threads));
+        let forward = Forward::new(session, adapted, cell, facts.vocab)?;
         let multiple = forward.multiple();
         let tokens = Arc::new(decoder.tokens()?);
         let chat = decoder.chat(&tokens)?;

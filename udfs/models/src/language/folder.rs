@@ -171,3 +171,6 @@ fn weight_files(path: &Path) -> Result<Vec<String>> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use ort::session::Session;
 use ort::value::{DynValue, Tensor};
 
-use super::slab::{Cell, Slab};
+use super::adapter::Adapter;
+use super::slab::{Call, Cell, Slab};
 use crate::error::{Error, Result};
 
 /// What one row gets: tokens after `past` tokens that the slab has.
@@ -37,14 +38,25 @@ impl Scores {
     }
 }
 
+/// Loads the graph that takes adapters.
+pub(super) type OpenAdapted = Box<dyn Fn() -> Result<Session> + Send>;
+
 /// The graph and its key-value memory.
-#[derive(Debug)]
 pub(super) struct Forward {
     session: Session,
+    /// The same weights with adapters as inputs: loaded with the first adapter, since it takes memory again.
+    adapted: Option<Session>,
+    open_adapted: OpenAdapted,
     pub(super) slab: Slab,
     vocabulary: usize,
     /// The kernels give a row the same bits wherever it stands when the number of rows is a multiple of this.
     multiple: usize,
+}
+
+impl std::fmt::Debug for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forward").field("slab", &self.slab).field("multiple", &self.multiple).finish_non_exhaustive()
+    }
 }
 
 impl Forward {
@@ -52,8 +64,8 @@ impl Forward {
     /// The number of rows that a probe compares with.
     const PROBE: usize = 8;
 
-    pub(super) fn new(session: Session, cell: Cell, vocabulary: usize) -> Result<Self> {
-        let mut forward = Self { session, slab: Slab::new(cell, Self::PROBE, 2)?, vocabulary, multiple: 1 };
+    pub(super) fn new(session: Session, open_adapted: OpenAdapted, cell: Cell, vocabulary: usize) -> Result<Self> {
+        let mut forward = Self { session, adapted: None, open_adapted, slab: Slab::new(cell, Self::PROBE, 2)?, vocabulary, multiple: 1 };
         forward.multiple = forward.probe()?;
         forward.slab = Slab::new(cell, 0, 0)?;
         Ok(forward)
@@ -67,7 +79,7 @@ impl Forward {
     ///
     /// ONNX Runtime's eight-bit product takes rows in pairs and, for some block sizes and processors, the last of an odd number by another kernel.
     fn probe(&mut self) -> Result<usize> {
-        let mut scores = |rows: usize| self.run(Kind::Step, 0, &vec![Feed { tokens: vec![1], past: 0 }; rows], &[]);
+        let mut scores = |rows: usize| self.run(Kind::Step, 0, &vec![Feed { tokens: vec![1], past: 0 }; rows], &[], None);
         let reference = scores(Self::PROBE)?;
         let mut equal = |rows: usize| -> Result<bool> {
             let scores = scores(rows)?;
@@ -89,7 +101,7 @@ impl Forward {
     /// since what it writes comes after those tokens and is overwritten.
     ///
     /// For every row, the past and the padded width together must fit into the slab.
-    pub(super) fn run(&mut self, kind: Kind, first: usize, feeds: &[Feed], after: &[usize]) -> Result<Scores> {
+    pub(super) fn run(&mut self, kind: Kind, first: usize, feeds: &[Feed], after: &[usize], adapter: Option<&Adapter>) -> Result<Scores> {
         let mut batch = feeds.len();
         let mut width = feeds.iter().map(|feed| feed.tokens.len()).max().unwrap_or(0);
         match kind {
@@ -120,8 +132,13 @@ impl Forward {
             ("total", tensor(&[], vec![total])?),
             ("query_seqlens", tensor(&[batch], lengths.iter().map(|length| *length as i32).collect())?),
         ];
-        let inputs: Vec<(&str, &DynValue)> = inputs.iter().map(|(name, value)| (*name, value)).collect();
-        let values = self.slab.run(&mut self.session, first, batch, &inputs, Self::OUTPUT)?;
+        let call = Call { first, rows: batch, adapter, inputs: &inputs, output: Self::OUTPUT };
+        let session = match (adapter, &mut self.adapted) {
+            (None, _) => &mut self.session,
+            (Some(_), Some(adapted)) => adapted,
+            (Some(_), none) => none.insert((self.open_adapted)()?),
+        };
+        let values = self.slab.run(session, &call)?;
         let stride = copies * self.vocabulary;
         if values.len() != batch * stride {
             return Err(Error::graph(format!("the decoder gave {} scores instead of {}", values.len(), batch * stride)));

@@ -142,6 +142,12 @@ impl Gguf {
         Error::corrupt(self.path.display().to_string(), format!("{key} is not {wanted}"))
     }
 
+    /// Another value for a key.
+    #[cfg(test)]
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        self.metadata.insert(key.to_owned(), value);
+    }
+
     /// Reads bytes of a tensor.
     pub(crate) fn read(&self, place: &Place, from: u64, out: &mut [u8]) -> Result<()> {
         debug_assert!(from + out.len() as u64 <= place.length);
@@ -340,3 +346,6 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::{IoBinding, Session};
 use ort::value::{DynValue, Tensor, Value};
 
+use super::adapter::Adapter;
 use crate::error::{Error, Result};
 
 /// Sizes that do not change: those of the model.
@@ -38,11 +39,24 @@ impl Cell {
 
 /// Keys and values of `rows` rows of `capacity` tokens: for each layer two blocks `[rows, kv_heads, capacity, head_dim]`.
 pub(super) struct Slab {
-    bindings: HashMap<(usize, usize), IoBinding>,
+    bindings: HashMap<Key, IoBinding>,
     blocks: Vec<Block>,
     cell: Cell,
     rows: usize,
     capacity: usize,
+}
+
+/// First row, number of rows, adapter. The adapter decides the session too.
+type Key = (usize, usize, Option<u64>);
+
+/// Which rows a call computes, and with what.
+#[derive(Debug)]
+pub(super) struct Call<'c> {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) adapter: Option<&'c Adapter>,
+    pub(super) inputs: &'c [(&'c str, DynValue)],
+    pub(super) output: &'c str,
 }
 
 /// One allocation. It begins as zeros that the operating system maps when they are first touched, so unused rows cost no memory.
@@ -111,31 +125,25 @@ impl Slab {
         self.rows * self.capacity * self.cell.bytes()
     }
 
-    /// Runs the session on rows `first..first + rows`; gives its first output.
-    pub(super) fn run(
-        &mut self,
-        session: &mut Session,
-        first: usize,
-        rows: usize,
-        inputs: &[(&str, &DynValue)],
-        output: &str,
-    ) -> Result<Vec<f32>> {
-        let mut binding = match self.bindings.remove(&(first, rows)) {
+    /// Runs the session; gives the output. The session must be the same for all calls with the same adapter.
+    pub(super) fn run(&mut self, session: &mut Session, call: &Call<'_>) -> Result<Vec<f32>> {
+        let key = (call.first, call.rows, call.adapter.map(Adapter::id));
+        let mut binding = match self.bindings.remove(&key) {
             Some(binding) => binding,
-            None => self.bind(session, first, rows, output)?,
+            None => self.bind(session, call)?,
         };
-        for (name, value) in inputs {
+        for (name, value) in call.inputs {
             binding.bind_input(*name, value)?;
         }
         let logits = {
             let outputs = session.run_binding(&binding)?;
-            let value = outputs.get(output).ok_or_else(|| Error::graph(format!("the decoder has no output \"{output}\"")))?;
+            let value = outputs.get(call.output).ok_or_else(|| Error::graph(format!("the decoder has no output \"{}\"", call.output)))?;
             value.try_extract_tensor::<f32>()?.1.to_vec()
         };
         if self.bindings.len() >= Self::BINDINGS {
             self.bindings.clear();
         }
-        self.bindings.insert((first, rows), binding);
+        self.bindings.insert(key, binding);
         Ok(logits)
     }
 
@@ -203,16 +211,19 @@ impl Slab {
         }
     }
 
-    fn bind(&self, session: &Session, first: usize, rows: usize, output: &str) -> Result<IoBinding> {
+    fn bind(&self, session: &Session, call: &Call<'_>) -> Result<IoBinding> {
         let mut binding = session.create_binding()?;
         for (layer, blocks) in self.blocks.chunks_exact(2).enumerate() {
             for (block, kind) in blocks.iter().zip(["key", "value"]) {
-                let mut view = self.view(block, first, rows)?;
+                let mut view = self.view(block, call.first, call.rows)?;
                 binding.bind_input(format!("past_{kind}.{layer}"), &view)?;
                 binding.bind_output(format!("present_{kind}.{layer}"), &mut view)?;
             }
         }
-        binding.bind_output_to_device(output, &cpu()?)?;
+        for (name, value) in call.adapter.map(Adapter::inputs).transpose()?.unwrap_or_default() {
+            binding.bind_input(name, value)?;
+        }
+        binding.bind_output_to_device(call.output, &cpu()?)?;
         Ok(binding)
     }
 

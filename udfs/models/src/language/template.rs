@@ -120,3 +120,6 @@ fn failed(error: &minijinja::Error) -> Error {
     };
     Error::data(reason, "messages alternate between user and assistant, after at most one from system")
 }
+
+#[cfg(test)]
+mod tests;

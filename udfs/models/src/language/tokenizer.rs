@@ -1,6 +1,6 @@
 //! Text to tokens and back, by the tokenizer that belongs to a model.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
@@ -320,8 +320,9 @@ fn special_of_gguf(file: &Gguf) -> Result<Special> {
             eos.push(index as u32);
         }
     }
-    eos.sort_unstable();
-    eos.dedup();
+    // The file's own one stays the first: templates write it.
+    let mut known = HashSet::new();
+    eos.retain(|id| known.insert(*id));
     Ok(Special { bos: id("tokenizer.ggml.bos_token_id")?, eos })
 }
 
@@ -481,3 +482,6 @@ fn sentence_piece(file: &Gguf, tokens: &[String], types: &[i64]) -> Result<Json>
 fn vocabulary(tokens: &[String]) -> BTreeMap<&str, usize> {
     tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,8 @@ impl Weights {
             Self::Folder(folder) => (folder.config().get("_name_or_path").and_then(|name| name.as_str()), folder.path()),
         };
         let own = own.map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('/'));
-        Ok(own.map_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), str::to_owned))
+        let file = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        Ok(own.map_or_else(|| file.unwrap_or_default().to_string_lossy().into_owned(), str::to_owned))
     }
 
     /// The licence, if the model names one.

@@ -76,7 +76,7 @@ impl Row {
     }
 
     pub(super) fn adapter_id(&self) -> Option<u64> {
-        self.adapter.as_ref().map(|adapter| adapter.id)
+        self.adapter.as_ref().map(|adapter| adapter.id())
     }
 
     /// Tokens to read before the next choice, without those of a known prefix.

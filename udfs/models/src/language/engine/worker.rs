@@ -3,6 +3,7 @@
 //! Rows `0..active` generate, one token a step; the rows after them read: their prompt, or tokens that a constraint forced. A row keeps its number in
 //! the slab, so calls take ranges of rows; when one ends, the last row of its kind moves into its place.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -225,15 +226,34 @@ impl Worker {
             return;
         }
         self.drop_cancelled();
-        let rows = self.active;
-        if rows == 0 {
-            return;
+        // From the last range to the first: a row that goes is replaced by one that has had its step.
+        for range in self.by_adapter().into_iter().rev() {
+            let first = range.start;
+            let Some(scores) = self.call(Kind::Step, first, &vec![1; range.len()]) else { continue };
+            for number in range.rev() {
+                self.rows[number].read(1);
+                self.choose(number, scores.row(number - first));
+            }
         }
-        let Some(scores) = self.call(Kind::Step, 0, &vec![1; rows]) else { return };
-        for number in (0..rows).rev() {
-            self.rows[number].read(1);
-            self.choose(number, scores.row(number));
+    }
+
+    /// Puts rows with the same adapter beside each other; gives their ranges.
+    fn by_adapter(&mut self) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        let mut first = 0;
+        while first < self.active {
+            let id = self.rows[first].adapter_id();
+            let mut end = first + 1;
+            for number in first + 1..self.active {
+                if self.rows[number].adapter_id() == id {
+                    self.exchange(end, number);
+                    end += 1;
+                }
+            }
+            ranges.push(first..end);
+            first = end;
         }
+        ranges
     }
 
     /// Runs rows from `first` on, each with its next `counts` tokens. On an error these rows are answered with it.
@@ -245,8 +265,9 @@ impl Worker {
             .map(|(row, count)| Feed { tokens: row.pending[..*count].iter().map(|id| i64::from(*id)).collect(), past: row.past })
             .collect();
         let after: Vec<usize> = self.rows[first + counts.len()..].iter().map(|row| row.past).collect();
+        let adapter = rows.first().and_then(|row| row.adapter.clone());
         let begin = Instant::now();
-        let result = self.forward.run(kind, first, &feeds, &after);
+        let result = self.forward.run(kind, first, &feeds, &after, adapter.as_deref());
         let elapsed = begin.elapsed();
         self.shared.usage().device += elapsed;
         let all: usize = counts.iter().sum();
