@@ -364,6 +364,7 @@ pub(crate) fn template(weights: &Weights) -> Result<Option<String>> {
 }
 
 /// Types of tokens in a GGUF file.
+const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 const BYTE: i64 = 6;
@@ -383,11 +384,11 @@ fn from_gguf(file: &Gguf) -> Result<Json> {
         "llama" => sentence_piece(file, tokens, types)?,
         other => return Err(Error::unsupported(&object, format!("tokenizer.ggml.model is \"{other}\""))),
     };
-    let added = tokens.iter().zip(types).enumerate().filter(|(_, (_, kind))| matches!(**kind, CONTROL | USER_DEFINED));
+    let added = tokens.iter().zip(types).enumerate().filter(|(_, (_, kind))| matches!(**kind, UNKNOWN | CONTROL | USER_DEFINED));
     let added = added.map(|(id, (token, kind))| {
         json!({
             "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-            "special": *kind == CONTROL,
+            "special": *kind != USER_DEFINED,
         })
     });
     json["version"] = json!("1.0");
@@ -437,7 +438,6 @@ fn byte_pairs(file: &Gguf, tokens: &[String]) -> Result<Json> {
 
 /// SentencePiece's pairs: pieces have scores, and of two neighbours those are joined first whose piece has the highest one.
 fn sentence_piece(file: &Gguf, tokens: &[String], types: &[i64]) -> Result<Json> {
-    const UNKNOWN: i64 = 2;
     let object = file.path().display().to_string();
     let scores = file.floats("tokenizer.ggml.scores")?.filter(|scores| scores.len() == tokens.len());
     let scores = scores.ok_or_else(|| Error::corrupt(&object, "it has no tokenizer.ggml.scores for every token"))?;

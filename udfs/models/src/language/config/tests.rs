@@ -66,3 +66,37 @@ fn rotary_scaling_is_read_in_the_old_and_the_new_place() {
 fn very_long_contexts_are_cut() {
     assert_eq!(read(serde_json::json!({"max_position_embeddings": 1_000_000})).unwrap().max_positions, 32_768);
 }
+
+#[test]
+fn a_gguf_file_is_refused_by_the_name_of_its_field() {
+    use super::super::gguf::Value;
+    let open = |key: &str, value: Value| {
+        let mut file = Gguf::open(&super::super::testing::fixture("qwen2.gguf")).unwrap();
+        file.set(key, value);
+        from_gguf(&file)
+    };
+    let text = |text: &str| Value::Text(text.to_owned());
+    let cases = [
+        ("general.architecture", text("gemma2"), "general.architecture is \"gemma2\""),
+        ("qwen2.rope.scaling.type", text("yarn"), "qwen2.rope.scaling.type is \"yarn\""),
+        ("qwen2.expert_count", Value::Int(8), "qwen2.expert_count is 8"),
+        ("qwen2.attention.sliding_window", Value::Int(4096), "qwen2.attention.sliding_window is 4096"),
+        ("qwen2.rope.dimension_count", Value::Int(8), "qwen2.rope.dimension_count is 8, heads have 16 values"),
+        ("split.count", Value::Int(3), "split.count is 3: join the parts first"),
+    ];
+    for (key, value, reason) in cases {
+        match open(key, value) {
+            Err(Error::Unsupported { reason: found, .. }) => assert_eq!(found, reason),
+            other => panic!("{other:?} instead of {reason}"),
+        }
+    }
+    for (key, value) in [
+        ("qwen2.block_count", Value::Int(1 << 40)),
+        ("qwen2.embedding_length", text("wide")),
+        ("qwen2.attention.head_count", Value::Int(0)),
+        ("qwen2.context_length", Value::Int(-1)),
+    ] {
+        assert!(matches!(open(key, value), Err(Error::Corrupt { .. })), "{key}");
+    }
+    open("qwen2.rope.scaling.type", text("linear")).unwrap();
+}
