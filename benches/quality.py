@@ -25,13 +25,12 @@ import json
 import os
 import platform
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import run
+from server import Server
 
 PARTS = 5
 BINS = 15
@@ -91,64 +90,6 @@ TABLES = {
         1,
     ),
 }
-
-
-class Server:
-    """The built program over the data folder; its state folder is gone at the end."""
-
-    def __init__(self, binary, data):
-        self.command = [binary, "serve", "--port", "0", "--data", str(data)]
-
-    def __enter__(self):
-        import psycopg
-
-        self.state = tempfile.TemporaryDirectory(prefix="stratagem-quality-")
-        environment = dict(run.with_runtime(), STRATAGEM_LOG__LEVEL="warn", STRATAGEM_LIMITS__STATEMENT_TIMEOUT="0s")
-        command = [*self.command, "--state", self.state.name]
-        try:
-            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        except OSError as error:
-            self.state.cleanup()
-            raise run.Problem(f"{command[0]} does not start: {error.strerror}; build it, or name it with --binary") from None
-        self.client = None
-        port = self.process.stdout.readline().strip().rpartition(" ")[2]
-        if not port.isdigit():
-            self.__exit__()
-            raise run.Problem(f"`{' '.join(command)}` gave no port (its reason is above)")
-        try:
-            self.client = psycopg.connect(host="127.0.0.1", port=int(port), user="bench", dbname="stratagem", autocommit=True)
-        except psycopg.Error as error:
-            self.__exit__()
-            raise run.Problem(f"the server takes no connection: {error}") from None
-        return self
-
-    def __exit__(self, *_):
-        if self.client:
-            self.client.close()
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.state.cleanup()
-
-    def rows(self, sql):
-        """The result as column -> values; empty for a statement without rows."""
-        import psycopg
-
-        try:
-            with self.client.cursor() as cursor:
-                cursor.execute(sql)
-                if cursor.description is None:
-                    return {}
-                names = [column.name for column in cursor.description]
-                found = list(zip(*cursor.fetchall())) or [() for _ in names]
-        except psycopg.Error as error:
-            hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-            raise run.Problem(f"{error.diag.message_primary or error}{hint}, in: {' '.join(sql.split())[:300]}") from None
-        return dict(zip(names, found))
 
 
 class Table:

@@ -7,6 +7,8 @@ A benchmark is a JSON file with two sides, `stratagem` and `peer`, each a comman
 the field that `value` names. The sides run in alternation on the same machine, medians are compared, the ratio comes first
 (above 1: Stratagem is better), and a dated line with the hardware is added to benches/results/NAME.csv. In commands {stratagem},
 {examples}, {python}, {cores} stand for the built program, the built examples, the peer's Python and the number of cores.
+A benchmark that measures both in one run has `peer_value`, the field of the peer's number, in place of `peer`; `also` names further
+fields of Stratagem's side that are kept in the line.
 A benchmark whose folder `needs` is missing is skipped, and says so at the end.
 Only the standard library; what a peer needs goes into an environment of its own below the cache folder.
 """
@@ -18,6 +20,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,7 +29,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BENCHES = REPOSITORY / "benches"
-COLUMNS = ["date", "ratio", "stratagem", "peer", "unit", "stratagem_range", "peer_range", "rounds", "peer_name", "commit", "cpu", "cores", "system"]
 
 
 class Problem(Exception):
@@ -84,16 +86,18 @@ def environment_for(requirements):
     return str(python)
 
 
-def measure(command, field):
-    """The number in this field of the JSON object on the last line."""
+def measure(command, *fields):
+    """The JSON object on the last line, in which these fields are numbers."""
     done = subprocess.run(command, cwd=REPOSITORY, env=with_runtime(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Problem(f"`{' '.join(command)}` ended with status {done.returncode}")
     lines = done.stdout.strip().splitlines()
     try:
-        return float(json.loads(lines[-1])[field])
+        answer = json.loads(lines[-1])
+        return answer | {field: float(answer[field]) for field in fields}
     except (IndexError, ValueError, KeyError, TypeError):
-        raise Problem(f"`{' '.join(command)}` did not end with a JSON object that has the number {field}") from None
+        numbers = "the numbers " + ", ".join(fields) if len(fields) > 1 else f"the number {fields[0]}"
+        raise Problem(f"`{' '.join(command)}` did not end with a JSON object that has {numbers}") from None
 
 
 def compare(bench):
@@ -105,14 +109,32 @@ def compare(bench):
         filled = fill(command, known)
         if subprocess.run(filled, cwd=REPOSITORY, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             raise Problem(f"`{' '.join(filled)}` failed (its reason is above)")
-    found = {"stratagem": [], "peer": []}
+    found, answers = {"stratagem": [], "peer": []}, []
     for round_number in range(bench["rounds"]):
         order = ("stratagem", "peer") if round_number % 2 == 0 else ("peer", "stratagem")
         for side in order:
-            value = measure(fill(bench[side], known), bench["value"])
-            found[side].append(value)
-            say(f"bench: round {round_number + 1} of {bench['rounds']}, {side}: {number(value)} {bench['unit']}")
-    return found["stratagem"], found["peer"]
+            if side not in bench:
+                continue
+            answer = measure(fill(bench[side], known), bench["value"], *([bench["peer_value"]] if "peer_value" in bench else []))
+            values_of = {side: answer[bench["value"]]}
+            if "peer_value" in bench:
+                values_of["peer"] = answer[bench["peer_value"]]
+            if side == "stratagem":
+                answers.append(answer)
+            for name, value in values_of.items():
+                found[name].append(value)
+                say(f"bench: round {round_number + 1} of {bench['rounds']}, {name}: {number(value)} {bench['unit']}")
+    return found["stratagem"], found["peer"], answers
+
+
+def also(names, answers):
+    """Further figures of Stratagem's side, as one text: medians of numbers, the last of anything else."""
+    figures = []
+    for name in names:
+        values_of = [answer[name] for answer in answers]
+        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values_of)
+        figures.append(f"{name} {number(statistics.median(values_of)) if numbers else values_of[-1]}")
+    return ", ".join(figures)
 
 
 def ratio_of(ours, peers, better):
@@ -147,12 +169,21 @@ def commit():
     return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
 
 
+def reported(main):
+    """Runs the main function of a benchmark's script: a problem is a line and a status, and a signal ends its server too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main()
+    except Problem as problem:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {problem}")
+
+
 def keep(name, row):
     path = BENCHES / "results" / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
     new = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
@@ -163,7 +194,7 @@ def run(path):
     say(f"bench: {path.stem}: {bench['promise']}")
     if "needs" in bench and not (REPOSITORY / bench["needs"]).is_dir():
         raise Skipped(f"the folder {bench['needs']} is missing")
-    ours, peers = compare(bench)
+    ours, peers, answers = compare(bench)
     unit = bench["unit"]
     ratio = ratio_of(ours, peers, bench["better"])
     row = {
@@ -181,8 +212,12 @@ def run(path):
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+    further = ""
+    if "also" in bench:
+        row["also"] = also(bench["also"], answers)
+        further = f"; {row['also']}"
     keep(path.stem, row)
-    return f"{row['ratio']:>7}  {path.stem}: stratagem {row['stratagem']} {unit}, {bench['peer_name']} {row['peer']} {unit}"
+    return f"{row['ratio']:>7}  {path.stem}: stratagem {row['stratagem']} {unit}, {bench['peer_name']} {row['peer']} {unit}{further}"
 
 
 def main():
