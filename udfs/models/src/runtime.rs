@@ -127,24 +127,24 @@ impl Runtime {
 
     /// A session for a serialised model. Idle threads sleep: spinning would take time from the queries beside it.
     pub(crate) fn session(&self, model: &[u8], threads: usize) -> Result<Session> {
-        Ok(self.builder(threads)?.commit_from_memory(model)?)
+        let mut builder = self.builder(threads)?;
+        if let Some(provider) = self.provider() {
+            builder = builder.with_execution_providers([provider])?;
+        }
+        Ok(builder.commit_from_memory(model)?)
     }
 
-    /// A session for a model whose weights lie in a file beside it.
+    /// A session on the CPU, whatever the device, for a model whose weights lie in a file beside it.
     pub(crate) fn session_of_file(&self, model: &Path, threads: usize) -> Result<Session> {
         Ok(self.builder(threads)?.commit_from_file(model)?)
     }
 
     fn builder(&self, threads: usize) -> Result<SessionBuilder> {
-        let mut builder = Session::builder(&self.environment)?
+        Ok(Session::builder(&self.environment)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
-            .with_optimization_level(GraphOptimizationLevel::All)?;
-        if let Some(provider) = self.provider() {
-            builder = builder.with_execution_providers([provider])?;
-        }
-        Ok(builder)
+            .with_optimization_level(GraphOptimizationLevel::All)?)
     }
 
     fn provider(&self) -> Option<ExecutionProviderDispatch> {
