@@ -2,8 +2,9 @@
 """Rows scored per second from Parquet to a sum: `--side sql` by one statement, `--side python` by pyarrow, pandas and ONNX Runtime.
 
 The Python side is what one writes with the exported model: read the columns, fill NULLs as signature.json says, run the graph in chunks
-with the threads ONNX Runtime chooses; `--calls N` is for those who know to run N calls at a time with one thread each. Several chunk sizes are tried on a part of the rows, the fastest is taken. Starting Python, loading
-the model and, on the other side, starting the server do not count.
+with the threads ONNX Runtime chooses; `--calls N` is for those who know to run N calls at a time with one thread each. Several chunk
+sizes are tried on a part of the rows, the fastest is taken. Starting Python, loading the model and, on the other side, starting the
+server do not count.
 """
 
 import argparse
