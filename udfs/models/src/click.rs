@@ -1,6 +1,7 @@
 //! Click and conversion models: train, save, load, score.
 
 mod calibration;
+mod fold;
 mod model;
 mod options;
 mod piece;

@@ -140,6 +140,8 @@ pub(crate) mod port {
     pub(crate) const HISTORY: &str = "history";
     /// `[n, l]`: 1 for an item, 0 for padding.
     pub(crate) const HISTORY_MASK: &str = "history_mask";
+    /// `[n, sum]`: what the linear layers that read `x` give.
+    pub(crate) const SUMS: &str = "sums";
     /// `[n, tasks]`; the second is 1 for a row that was clicked and converted.
     pub(crate) const LABELS: &str = "labels";
     /// `[n, 1]`
@@ -270,6 +272,24 @@ impl Net {
         self.logits_graph(graph, &inputs, &weights)
     }
 
+    /// The linear layers that read `x` itself, as positions of their weights; the bias of each follows its weight.
+    pub(crate) fn first_layers(&self) -> Vec<usize> {
+        self.layout().first
+    }
+
+    /// The saved model with one more input: `[n, sum]`, the results of [`Net::first_layers`] side by side, which it does not compute.
+    pub(crate) fn folded_graph(&self, parameters: &[Parameter], sum: usize) -> Result<Graph> {
+        let mut graph = Graph::new(self.model_type.name());
+        let inputs = self.inputs(&mut graph)?;
+        let sums = graph.input(port::SUMS, Shape::batch(ROWS, &[sum]))?;
+        let weights = parameters.iter().map(|p| graph.constant(&p.name, &p.shape, p.values.clone())).collect::<Result<Vec<Tensor>>>()?;
+        let mut builder = Builder::given(&mut graph, &weights, &[]);
+        (builder.x, builder.sums) = (Some(inputs.x), Some(sums));
+        let logits = self.build(&mut builder, &inputs)?;
+        graph.output(port::LOGITS, logits)?;
+        Ok(graph)
+    }
+
     fn logits_graph(&self, mut graph: Graph, inputs: &Inputs, weights: &[Tensor]) -> Result<Graph> {
         let logits = self.logits(&mut graph, inputs.x, inputs.history, weights, &[])?;
         graph.output(port::LOGITS, logits)?;
@@ -296,7 +316,10 @@ impl Net {
         let mut graph = Graph::new("layout");
         let inputs = self.inputs(&mut graph);
         let mut builder = Builder::asking(&mut graph);
-        let _logits = inputs.and_then(|inputs| self.build(&mut builder, &inputs));
+        let _logits = inputs.and_then(|inputs| {
+            builder.x = Some(inputs.x);
+            self.build(&mut builder, &inputs)
+        });
         builder.layout
     }
 

@@ -211,6 +211,7 @@ pub(crate) struct Worker {
     pub(crate) session: Session,
     pub(crate) buffer: Vec<f32>,
     pub(crate) history: Vec<f32>,
+    pub(crate) sums: Vec<f32>,
 }
 
 impl SessionPool {
@@ -235,7 +236,7 @@ impl SessionPool {
     }
 
     fn worker(&self) -> Result<Worker> {
-        Ok(Worker { session: self.runtime.session(&self.model, 1)?, buffer: Vec::new(), history: Vec::new() })
+        Ok(Worker { session: self.runtime.session(&self.model, 1)?, buffer: Vec::new(), history: Vec::new(), sums: Vec::new() })
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {

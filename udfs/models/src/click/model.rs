@@ -7,6 +7,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::calibration::Calibration;
+use super::fold::Fold;
 use super::piece::floats;
 use super::{Member, TrainOptions, Trained};
 use crate::error::{Error, Result};
@@ -118,6 +119,7 @@ pub struct ClickModel {
 struct Scorer {
     table: Vec<f32>,
     knots: Vec<f32>,
+    fold: Option<Fold>,
     pool: SessionPool,
 }
 
@@ -146,10 +148,15 @@ impl ClickModel {
         let encoding = Encoding::new(&features, &weights.known, false);
         let net = net(&encoding, options);
         let members = weights.members.into_iter().zip(graphs);
-        let members = members.map(|(Member { table, .. }, graph)| {
+        let members = members.map(|(Member { table, parameters }, graph)| {
             let mut knots = Vec::new();
             encoding.knots(&table, net.stride(), &mut knots);
-            Ok(Scorer { table, knots, pool: SessionPool::new(Arc::clone(runtime), graph)? })
+            let fold = if runtime.is_cpu() { Fold::new(&net, &encoding, &table, &knots, &parameters) } else { None };
+            let graph = match &fold {
+                Some(fold) => net.folded_graph(&parameters, fold.width)?.model(),
+                None => graph,
+            };
+            Ok(Scorer { table, knots, fold, pool: SessionPool::new(Arc::clone(runtime), graph)? })
         });
         let members = members.collect::<Result<_>>()?;
         let features = features.into_iter().filter(Feature::is_used).collect();
@@ -181,6 +188,10 @@ impl ClickModel {
                     places.gather(&member.table, &member.knots, stride, self.net.fields, x, width);
                     self.encoding.numbers(batch, rows, x, width);
                     let mut inputs = vec![floats(port::X, &[rows.len(), width], x)?];
+                    if let Some(fold) = &member.fold {
+                        fold.sums(&places, self.net.fields, x, width, &mut worker.sums);
+                        inputs.push(floats(port::SUMS, &[rows.len(), fold.width], &worker.sums)?);
+                    }
                     if self.net.history_target.is_some() {
                         let history = places.gather_history(&member.table, stride, &mut worker.history);
                         inputs.push(floats(port::HISTORY, &[rows.len(), history.length, stride], &worker.history)?);
@@ -326,5 +337,63 @@ pub(crate) fn net(encoding: &Encoding, options: &TrainOptions) -> Net {
         cross_layers: options.cross_layers,
         hidden: options.hidden.clone(),
         experts: options.experts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::sync::atomic::AtomicBool;
+
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::examples::{Block, Examples};
+    use crate::features::{Bag, Column, Values};
+    use crate::net::ModelType;
+
+    /// Rows of a category, a number, a list of items and a list of numbers.
+    fn block(rows: usize) -> Block {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let (mut items, mut vector) = (Bag::default(), Bag::default());
+        for _ in 0..rows {
+            items.ids.extend((0..rng.random_range(0..4)).map(|_| rng.random_range(1..9u64) << 56));
+            items.end_row();
+            vector.ids.extend(1..=3u64);
+            vector.weights.extend((0..3).map(|_| rng.random::<f32>() - 0.5));
+            vector.end_row();
+        }
+        let ids: Vec<u64> = (0..rows).map(|_| rng.random_range(0..20u64)).collect();
+        let mut number = || if rng.random::<f32>() < 0.1 { f32::NAN } else { rng.random::<f32>() * 10.0 };
+        let numbers: Vec<f32> = (0..rows).map(|_| number()).collect();
+        let labels = ids.iter().zip(&numbers).map(|(id, number)| f32::from(u8::from(id % 3 == 0 || *number > 8.0))).collect();
+        Block { batch: Batch { rows, ids, numbers, bags: vec![items, vector] }, labels, split: vec![] }
+    }
+
+    #[test]
+    fn layers_worked_out_before_give_the_same_scores() {
+        let columns =
+            [("c", "bigint", Values::Id), ("n", "real", Values::Number), ("i", "bigint[]", Values::Items), ("v", "real[]", Values::Vector)];
+        let columns = columns.map(|(name, sql_type, values)| Column::new(name, sql_type, values)).to_vec();
+        let block = block(800);
+        let examples = Examples::new(columns, &block, 0);
+        let runtime = crate::testing::runtime();
+        for model_type in [ModelType::Dcnv2, ModelType::Deepfm, ModelType::Finalmlp, ModelType::Logistic] {
+            let options = TrainOptions { model_type, epochs: 2, ensembles: 2, hidden: vec![16, 8], ..TrainOptions::default() };
+            let trained =
+                crate::click::train(&runtime, &examples, &options, None, &mut |_| ControlFlow::Continue(()), &AtomicBool::new(false));
+            let trained = trained.unwrap();
+            let folded = trained.model().unwrap();
+            assert_eq!(folded.members.iter().any(|member| member.fold.is_some()), model_type == ModelType::Dcnv2, "{model_type}");
+            let mut plain = trained.model().unwrap();
+            for (scorer, member) in plain.members.iter_mut().zip(&trained.weights.members) {
+                scorer.fold = None;
+                let graph = plain.net.scoring_graph(&member.parameters).unwrap().model();
+                scorer.pool = SessionPool::new(Arc::clone(&runtime), graph).unwrap();
+            }
+            let (ours, theirs) = (folded.predict(&block.batch).unwrap(), plain.predict(&block.batch).unwrap());
+            let worst = ours.task(0).zip(theirs.task(0)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-6, "{model_type}: {worst}");
+        }
     }
 }

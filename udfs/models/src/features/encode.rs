@@ -1,5 +1,6 @@
 //! Rows as the inputs of a net: the places of their embeddings in the table, and their numbers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rand::Rng;
@@ -90,6 +91,16 @@ pub(crate) struct Places {
     /// Places among the knots.
     between: Vec<Pooled>,
     history: History,
+}
+
+/// What a field uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) field: usize,
+    /// Rows of the table.
+    pub(crate) rows: Range<usize>,
+    /// Its knots.
+    pub(crate) knots: Range<usize>,
 }
 
 /// One summand of a field.
@@ -265,6 +276,27 @@ impl Encoding {
         uses
     }
 
+    /// The rows of the table that each field uses, and its knots: `None` when two fields use the same.
+    pub(crate) fn ranges(&self) -> Option<Vec<Used>> {
+        let mut ranges = Vec::new();
+        for reader in self.readers.iter().filter(|reader| !matches!(reader.sink, Sink::History)) {
+            let Vocabulary { offset, size, hashed } = reader.lookup.vocabulary;
+            let rows = offset as usize..offset as usize + size as usize + 2 - usize::from(hashed);
+            let (rows, knots) = match &reader.sink {
+                Sink::Number { number, knot, .. } => match number.bins {
+                    Bins::Piecewise(_) => (rows, *knot..*knot + number.edges.len()),
+                    Bins::Quantile(_) => (rows, 0..0),
+                    _ => continue,
+                },
+                _ => (rows, 0..0),
+            };
+            ranges.push(Used { field: reader.field, rows, knots });
+        }
+        let overlaps = |a: &Used, b: &Used| a.field != b.field && a.rows.start < b.rows.end && b.rows.start < a.rows.end;
+        let shared = ranges.iter().any(|a| ranges.iter().any(|b| overlaps(a, b)));
+        (!shared).then_some(ranges)
+    }
+
     fn piecewise(&self) -> impl Iterator<Item = (Vocabulary, usize)> + '_ {
         self.readers.iter().filter_map(|reader| match &reader.sink {
             Sink::Number { number, knot, .. } if matches!(number.bins, Bins::Piecewise(_)) => Some((reader.lookup.vocabulary, *knot)),
@@ -382,6 +414,21 @@ impl Places {
                     let value = &source[summand.place as usize];
                     out.iter_mut().zip(value).for_each(|(out, value)| *out += summand.weight * value);
                 }
+            }
+        }
+    }
+
+    /// For each row, the sum of what its places stand for in tables of `width` numbers per place, added to what `out` holds.
+    pub(crate) fn add_up(&self, table: &[f32], knots: &[f32], fields: usize, out: &mut [f32], width: usize) {
+        for (places, out) in self.single.chunks_exact(fields.max(1)).zip(out.chunks_exact_mut(width)) {
+            for place in places.iter().filter(|place| **place != POOLED) {
+                out.iter_mut().zip(&table[*place as usize * width..][..width]).for_each(|(out, value)| *out += value);
+            }
+        }
+        for (source, summands) in [(table, &self.pooled), (knots, &self.between)] {
+            for Pooled { row, place, weight, .. } in summands {
+                let out = &mut out[*row as usize * width..][..width];
+                out.iter_mut().zip(&source[*place as usize * width..][..width]).for_each(|(out, value)| *out += weight * value);
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Layout {
     pub(super) weights: Vec<Weight>,
     /// Widths of the dropout masks.
     pub(super) masks: Vec<usize>,
+    /// The linear layers that read `x` itself: the position of the weight, which the bias follows.
+    pub(super) first: Vec<usize>,
 }
 
 /// A graph to which an architecture adds its layers.
@@ -36,18 +38,22 @@ pub(super) struct Builder<'a> {
     /// The weights in order; without them every weight becomes an input.
     weights: Option<&'a [Tensor]>,
     masks: &'a [Tensor],
+    /// The input whose linear layers are noted.
+    pub(super) x: Option<Tensor>,
+    /// The results of these layers side by side, where they are not to be computed in the graph.
+    pub(super) sums: Option<Tensor>,
     pub(super) layout: Layout,
 }
 
 impl<'a> Builder<'a> {
     /// Finds out what the architecture asks for.
     pub(super) fn asking(graph: &'a mut Graph) -> Self {
-        Self { graph, weights: None, masks: &[], layout: Layout::default() }
+        Self { graph, weights: None, masks: &[], x: None, sums: None, layout: Layout::default() }
     }
 
     /// Uses these weights; `masks` has a mask for every dropout, or none.
     pub(super) fn given(graph: &'a mut Graph, weights: &'a [Tensor], masks: &'a [Tensor]) -> Self {
-        Self { graph, weights: Some(weights), masks, layout: Layout::default() }
+        Self { graph, weights: Some(weights), masks, x: None, sums: None, layout: Layout::default() }
     }
 
     pub(super) fn weight(&mut self, name: &str, shape: &[usize], start: Start) -> Result<Tensor> {
@@ -89,6 +95,13 @@ impl<'a> Builder<'a> {
         let from = self.width(x)?;
         let weight = self.weight(&format!("{name}.weight"), &[from, to], weight)?;
         let bias = self.weight(&format!("{name}.bias"), &[to], bias)?;
+        if self.x == Some(x) {
+            let start: usize = self.layout.first.iter().map(|layer| self.layout.weights[*layer].shape[1]).sum();
+            self.layout.first.push(self.layout.weights.len() - 2);
+            if let Some(sums) = self.sums {
+                return self.graph.slice(sums, 1, start, start + to);
+            }
+        }
         self.graph.gemm(x, weight, Some(bias))
     }
 
