@@ -380,10 +380,10 @@ pub(crate) fn sql_type(actual: &DataType) -> String {
 /// All functions, by name.
 pub fn functions() -> &'static [&'static Function] {
     static FUNCTIONS: &[&Function] = &[
-        &crate::auc::DECLARATION,
         &crate::count_tokens::DECLARATION,
-        &crate::finetune::DECLARATION,
         &crate::generate::DECLARATION,
+        &crate::auc::DECLARATION,
+        &crate::finetune::DECLARATION,
         &crate::ips::DECLARATION,
         &crate::logloss::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,

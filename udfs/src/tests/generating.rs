@@ -44,13 +44,12 @@ async fn a_text_depends_on_its_prompt_options_and_seed_alone() {
     assert_eq!([&all[1], &all[4]], [&some[0], &some[1]]);
     // Rows 3 and 6 have one prompt and two seeds.
     assert_ne!(all[2][1], all[5][1]);
-    let text = shop.value("SELECT ai.generate('What is the capital of France?', max_tokens => 12)").await;
+    let text = shop.value("SELECT ai.generate('Name the capital of France.', max_tokens => 12)").await;
     assert!(text.contains("Paris"), "{text}");
-    let stopped = shop.value("SELECT ai.generate('What is the capital of France?', max_tokens => 12, stop => 'Paris')").await;
+    let stopped = shop.value("SELECT ai.generate('Name the capital of France.', max_tokens => 12, stop => 'Paris')").await;
     assert_eq!(text.split("Paris").next(), Some(stopped.as_str()));
-    let told =
-        "SELECT ai.generate('What is the capital of France?', max_tokens => 12, system => 'You answer every question with the word no.')";
-    assert_ne!(shop.value(told).await, text);
+    let told = shop.value("SELECT ai.generate('What is your name?', max_tokens => 16, system => 'You are a robot called Bolt.')").await;
+    assert!(told.contains("Bolt"), "{told}");
 }
 
 #[tokio::test]
@@ -88,7 +87,6 @@ async fn what_cannot_be_asked_is_refused_with_the_way_out() {
         ("ai.generate(7)", "argument prompt of ai.generate cannot be bigint", "text"),
         ("ai.generate(repeat('word ', 200000))", "has 1000000 bytes", ""),
         ("ai.generate(repeat('word ', 20000), max_tokens => 2)", "tokens", "shorten the prompt"),
-        ("ai.generat('x')", "function ai.generat does not exist", "did you mean ai.generate?"),
         ("1 FROM impressions a JOIN impressions b ON a.id = b.id AND ai.generate(a.slot || b.slot) = ''", "in this place", "subquery"),
     ] {
         let refusal = shop.refusal(&format!("SELECT {call}")).await;

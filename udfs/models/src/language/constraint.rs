@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// What a text must be like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grammar {
-    /// A JSON document that is valid under this JSON schema.
+    /// A JSON document on one line that is valid under this JSON schema.
     JsonSchema(String),
     /// A text that this regular expression matches as a whole. The syntax is that of Rust's regex crate without anchors and look-around.
     Regex(String),
@@ -43,11 +43,12 @@ impl Grammar {
     fn top(&self) -> Result<TopLevelGrammar> {
         match self {
             Self::JsonSchema(schema) => {
-                let schema: serde_json::Value =
+                let mut schema: serde_json::Value =
                     serde_json::from_str(schema).map_err(|error| self.error(format!("it is not JSON: {error}")))?;
-                if !schema.is_object() && !schema.is_boolean() {
-                    return Err(self.error("a schema is a JSON object"));
-                }
+                let Some(object) = schema.as_object_mut() else { return Err(self.error("a schema is a JSON object")) };
+                // One way to space a document: small models otherwise spend their tokens on empty lines.
+                let spacing = serde_json::json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+                object.insert("x-guidance".to_owned(), spacing);
                 Ok(TopLevelGrammar::from_json_schema(schema))
             }
             Self::Regex(regex) => Ok(TopLevelGrammar::from_regex(regex)),
