@@ -41,6 +41,8 @@ enum Form {
     Timestamp(Option<Tz>),
     /// A floating-point number in text.
     Float,
+    /// A row in text, with the forms of its fields.
+    Row(Vec<Form>),
 }
 
 impl Columns {
@@ -53,14 +55,7 @@ impl Columns {
             .fields()
             .iter()
             .zip(&fields)
-            .map(|(field, info)| match field.data_type() {
-                data_type if has_no_wire_type(data_type) => Form::Cast(DataType::Utf8),
-                DataType::Dictionary(_, value) => Form::Cast(value.as_ref().clone()),
-                DataType::Timestamp(_, tz) if info.format() == FieldFormat::Text => Form::Timestamp(tz.as_ref().map(|_| zone)),
-                DataType::Float64 | DataType::Float32 if info.format() == FieldFormat::Text => Form::Float,
-                DataType::Float16 => Form::Cast(DataType::Float32),
-                _ => Form::Plain,
-            })
+            .map(|(field, info)| Form::of(field.data_type(), info.format() == FieldFormat::Text, zone))
             .collect();
         Ok(Self { fields: Arc::new(fields), forms })
     }
@@ -103,6 +98,21 @@ fn wire_field(field: &Field) -> Field {
 }
 
 impl Form {
+    fn of(data_type: &DataType, text: bool, zone: Tz) -> Self {
+        match data_type {
+            data_type if has_no_wire_type(data_type) => Form::Cast(DataType::Utf8),
+            DataType::Dictionary(_, value) => Form::Cast(value.as_ref().clone()),
+            DataType::Timestamp(_, tz) if text => Form::Timestamp(tz.as_ref().map(|_| zone)),
+            DataType::Float64 | DataType::Float32 if text => Form::Float,
+            DataType::Float16 => Form::Cast(DataType::Float32),
+            // Lists and binary values in a row are left to the encoder.
+            DataType::Struct(fields) if text && fields.iter().all(|field| is_plain(field.data_type())) => {
+                Form::Row(fields.iter().map(|field| Form::of(field.data_type(), true, zone)).collect())
+            }
+            _ => Form::Plain,
+        }
+    }
+
     fn apply(&self, array: &ArrayRef) -> Result<ArrayRef, SqlError> {
         let converted = |to: &DataType| cast(array, to).map_err(|e| SqlError::from(datafusion::error::DataFusionError::from(e)));
         match self {
@@ -110,8 +120,54 @@ impl Form {
             Form::Cast(to) => converted(to),
             Form::Timestamp(zone) => Ok(timestamps(&converted(&DataType::Timestamp(TimeUnit::Microsecond, None))?, *zone)),
             Form::Float => Ok(floats(array)),
+            Form::Row(forms) => rows(array, forms),
         }
     }
+}
+
+fn is_plain(data_type: &DataType) -> bool {
+    !data_type.is_nested() && !data_type.is_binary()
+}
+
+/// A row as PostgreSQL writes it: `(1,"two, three",)`, where nothing is NULL.
+fn rows(array: &ArrayRef, forms: &[Form]) -> Result<ArrayRef, SqlError> {
+    let fields = array.as_struct().columns().iter().zip(forms).map(|(column, form)| {
+        let column = form.apply(column)?;
+        if *column.data_type() == DataType::Boolean {
+            let booleans = column.as_boolean();
+            return Ok(texts(&column, |row, text| text.push(if booleans.value(row) { 't' } else { 'f' })));
+        }
+        cast(&column, &DataType::Utf8).map_err(|e| SqlError::from(datafusion::error::DataFusionError::from(e)))
+    });
+    let fields = fields.collect::<Result<Vec<_>, SqlError>>()?;
+    let fields: Vec<_> = fields.iter().map(|field| field.as_string::<i32>()).collect();
+    Ok(texts(array, |row, text| {
+        text.push('(');
+        for (place, field) in fields.iter().enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            if field.is_valid(row) {
+                quoted(field.value(row), text);
+            }
+        }
+        text.push(')');
+    }))
+}
+
+/// A field of a row, in quotes where it could be read as something else.
+fn quoted(value: &str, text: &mut String) {
+    if !value.is_empty() && !value.contains(|c: char| "\"\\(),".contains(c) || c.is_whitespace()) {
+        return text.push_str(value);
+    }
+    text.push('"');
+    for c in value.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push(c);
+        }
+        text.push(c);
+    }
+    text.push('"');
 }
 
 fn texts(array: &dyn Array, mut write: impl FnMut(usize, &mut String)) -> ArrayRef {
@@ -218,7 +274,22 @@ fn positional(digits: &str, exponent: i32, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{Float64Array, TimestampMicrosecondArray};
+    use datafusion::arrow::array::{BooleanArray, Float64Array, StringArray, StructArray, TimestampMicrosecondArray};
+
+    #[test]
+    fn rows_are_written_as_postgresql_writes_them() {
+        // SELECT ROW('a b', 1.5::float8, true), ROW('', NULL, NULL), ROW('say "hi" \\ (x,y)', -0.25::float8, false) in PostgreSQL 16
+        let texts = StringArray::from(vec![Some("a b"), Some(""), Some("say \"hi\" \\ (x,y)")]);
+        let numbers = Float64Array::from(vec![Some(1.5), None, Some(-0.25)]);
+        let truths = BooleanArray::from(vec![Some(true), None, Some(false)]);
+        let field = |name: &str, data_type: DataType| Field::new(name, data_type, true);
+        let fields = vec![field("a", DataType::Utf8), field("b", DataType::Float64), field("c", DataType::Boolean)];
+        let row = StructArray::new(fields.into(), vec![Arc::new(texts), Arc::new(numbers), Arc::new(truths)], None);
+        let form = Form::of(row.data_type(), true, Tz::from_str("UTC").expect("a zone"));
+        let shown = form.apply(&(Arc::new(row) as ArrayRef)).expect("rows");
+        let shown: Vec<_> = shown.as_string::<i32>().iter().map(|row| row.expect("no NULL").to_owned()).collect();
+        assert_eq!(shown, [r#"("a b",1.5,t)"#, r#"("",,)"#, r#"("say ""hi"" \\ (x,y)",-0.25,f)"#]);
+    }
 
     #[test]
     fn floats_are_written_as_postgresql_writes_them() {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
+    AccessExpr, DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement, Subscript, Value, VisitMut, VisitorMut,
 };
 
 /// Stands between a name and the number that makes it unique; no identifier holds it.
@@ -76,7 +76,14 @@ fn column_name(expr: &Expr) -> Option<String> {
     let name = match expr {
         Expr::Identifier(ident) => folded(ident),
         Expr::CompoundIdentifier(idents) => folded(idents.last()?),
-        Expr::CompoundFieldAccess { root, .. } => column_name(root)?,
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
+            // A field of a row, which the rewrite of functions has made of `(row).field`.
+            Some(AccessExpr::Subscript(Subscript::Index { index: Expr::Value(name) })) => match &name.value {
+                Value::SingleQuotedString(field) => field.clone(),
+                _ => column_name(root)?,
+            },
+            _ => column_name(root)?,
+        },
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner)?,
         Expr::Function(function) => last(&function.name)?,
         Expr::Cast { expr, data_type, .. } => column_name(expr).or_else(|| type_name(data_type))?,

@@ -10,10 +10,10 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use crate::ask;
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
-use crate::generate;
 use crate::models::Models;
 
 /// The declaration of `ai.count_tokens`.
@@ -92,7 +92,7 @@ impl Work for CountTokens {
             Some(ColumnarValue::Scalar(model)) => model.try_as_str().flatten().map(str::to_owned),
             _ => return Err(Error::value(format!("argument model of {}", DECLARATION.name), "must be a constant").into()),
         };
-        let engine = generate::engine(&self.models, model.as_deref()).await?;
+        let engine = ask::engine(&self.models, model.as_deref()).await?;
         let Some(texts) = arguments.args.first() else { return exec_err!("{} has no text", DECLARATION.name) };
         let texts = cast(&texts.to_array(arguments.number_rows)?, &DataType::Utf8)?;
         let count = |text: &str| Ok(i32::try_from(engine.tokens().count(text)?).unwrap_or(i32::MAX));

@@ -233,6 +233,8 @@ impl Column {
 pub enum Returns {
     /// A value.
     Value(Type),
+    /// A row of these fields.
+    Struct(&'static [Column]),
     /// Rows of these columns.
     Rows(&'static [Column]),
     /// The rows of its query with these columns added.
@@ -331,10 +333,10 @@ impl Function {
         Ok(())
     }
 
-    /// The declared columns of a table function; empty for others.
+    /// The declared columns of a table function, or fields of a function that returns a row; empty for others.
     pub fn columns(&self) -> &'static [Column] {
         match self.returns {
-            Returns::Rows(columns) | Returns::QueryRows(columns) => columns,
+            Returns::Struct(columns) | Returns::Rows(columns) | Returns::QueryRows(columns) => columns,
             Returns::Value(_) => &[],
         }
     }
@@ -384,11 +386,13 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::generate::DECLARATION,
         &crate::auc::DECLARATION,
         &crate::finetune::DECLARATION,
+        &crate::generate_strategy::DECLARATION,
         &crate::ips::DECLARATION,
         &crate::logloss::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,
         &crate::prepare::feature_cross::DECLARATION,
         &crate::feature_info::DECLARATION,
+        &crate::generate_strategy::candidates::DECLARATION,
         &crate::prepare::hash_bucketize::DECLARATION,
         &crate::prepare::impute::DECLARATION,
         &crate::prepare::one_hot::DECLARATION,
@@ -468,7 +472,7 @@ fn routine(function: &Function) -> Routine {
         arguments: arguments.collect(),
         result: match function.returns {
             Returns::Value(data_type) => data_type.pg(),
-            Returns::Rows(_) | Returns::QueryRows(_) => "record",
+            Returns::Struct(_) | Returns::Rows(_) | Returns::QueryRows(_) => "record",
         },
         columns: function.columns().iter().map(|column| (column.name, column.data_type.pg())).collect(),
         docs: format!("{}\n\n{}", function.summary, function.docs),

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{Expr, ScalarFunctionArgs};
 
 use crate::count_tokens::CountTokens;
 use crate::generate::Generate;
+use crate::generate_strategy::Strategy;
 use crate::predict_ctr::Score;
 
 mod exec;
@@ -57,7 +58,8 @@ fn work(call: &ScalarFunction) -> Option<Arc<dyn Work>> {
     let score = function.downcast_ref::<Score>().map(|score| Arc::new(score.clone()) as Arc<dyn Work>);
     let generate = || function.downcast_ref::<Generate>().map(|generate| Arc::new(generate.clone()) as Arc<dyn Work>);
     let count = || function.downcast_ref::<CountTokens>().map(|count| Arc::new(count.clone()) as Arc<dyn Work>);
-    score.or_else(generate).or_else(count)
+    let strategy = || function.downcast_ref::<Strategy>().map(|strategy| Arc::new(strategy.clone()) as Arc<dyn Work>);
+    score.or_else(generate).or_else(strategy).or_else(count)
 }
 
 /// Whether an expression is a deferred call.

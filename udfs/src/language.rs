@@ -33,13 +33,24 @@ impl Languages {
         Self { installed, engine: Mutex::new(None) }
     }
 
-    /// The model of this name, or the installed one. The first call prepares and loads it, which takes seconds.
-    pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
+    /// The files of the model of this name, or of the installed one.
+    fn checkpoint(&self, name: Option<&str>) -> Result<Checkpoint> {
         let missing = |reason| Error::RuntimeMissing { path: "the installed language model".into(), reason };
         let checkpoint = (self.installed)().map_err(missing)?;
-        if let Some(name) = name.filter(|name| *name != checkpoint.name) {
-            return Err(Error::NoSuchModel { name: name.to_owned(), known: vec![checkpoint.name] });
+        match name.filter(|name| *name != checkpoint.name) {
+            Some(name) => Err(Error::NoSuchModel { name: name.to_owned(), known: vec![checkpoint.name] }),
+            None => Ok(checkpoint),
         }
+    }
+
+    /// The name of the model that a name, or none, stands for.
+    pub(crate) fn name(&self, name: Option<&str>) -> Result<String> {
+        self.checkpoint(name).map(|checkpoint| checkpoint.name)
+    }
+
+    /// The model of this name, or the installed one. The first call prepares and loads it, which takes seconds.
+    pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
+        let checkpoint = self.checkpoint(name)?;
         let mut engine = lock(&self.engine);
         if let Some(engine) = &*engine {
             return Ok(Arc::clone(engine));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::RelationPlanner;
 
+mod ask;
 pub mod auc;
 pub mod catalog;
 pub mod count_tokens;
@@ -19,6 +20,7 @@ pub mod feature_info;
 mod features;
 pub mod finetune;
 pub mod generate;
+pub mod generate_strategy;
 mod intake;
 pub mod ips;
 pub mod language;
@@ -50,9 +52,9 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         predict::Predict { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr), predict_cvr: Arc::clone(&predict_cvr) };
     let relations = Relations::new(
         vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
-        vec![Arc::new(predict) as _],
+        vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
     );
-    let language = [generate::function(&models), count_tokens::function(&models)];
+    let language = [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models)];
     builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend([
         Arc::new(MetricAggregate::<auc::Auc>::function()),

@@ -175,6 +175,11 @@ impl Models {
         self.languages.engine(name, || self.runtime())
     }
 
+    /// The name of the language model that a name, or none, stands for.
+    pub(crate) fn language_name(&self, name: Option<&str>) -> Result<String> {
+        self.languages.name(name)
+    }
+
     /// A version to go on training from, with its weights.
     pub fn start(&self, reference: &str) -> Result<(Pinned, Arc<Start>)> {
         let pinned = self.resolve(reference)?;

@@ -12,8 +12,10 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::ask::Memory;
 use crate::error::Error;
-use crate::generate::{Generate, Memory};
+use crate::generate::Generate;
+use crate::generate_strategy::Strategy;
 use crate::models::{Held, Models};
 use crate::predict_ctr::Score;
 
@@ -48,11 +50,32 @@ impl AnalyzerRule for PinModels {
 }
 
 impl PinModels {
+    /// The version that a reference means in this statement.
+    fn held(&self, model: &str, pins: &mut Pins) -> Result<Arc<Held>> {
+        if let Some(held) = pins.models.get(model) {
+            return Ok(Arc::clone(held));
+        }
+        let held = Arc::new(Held::new(&self.0, model).map_err(Error::from)?);
+        pins.models.insert(model.to_owned(), Arc::clone(&held));
+        Ok(held)
+    }
+
     fn pin(&self, expression: Expr, pins: &mut Pins) -> Result<Transformed<Expr>> {
         let Expr::ScalarFunction(call) = expression else { return Ok(Transformed::no(expression)) };
         if let Some(generate) = call.func.inner().downcast_ref::<Generate>() {
             let func = generate.with(&pins.memory);
             return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })));
+        }
+        if let Some(strategy) = call.func.inner().downcast_ref::<Strategy>() {
+            let rank_by = strategy.rank_by().and_then(|position| call.args.get(position));
+            let judge = match rank_by {
+                Some(Expr::Literal(rank_by, _)) => Strategy::ranks_by(rank_by).map(|name| self.held(name, pins)).transpose()?,
+                _ => None,
+            };
+            let mut args = call.args;
+            prune(&mut args[0], &Strategy::columns(judge.as_deref()));
+            let func = strategy.with(&pins.memory, judge);
+            return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })));
         }
         let Some(score) = call.func.inner().downcast_ref::<Score>() else {
             return Ok(Transformed::no(Expr::ScalarFunction(call)));
@@ -61,14 +84,7 @@ impl PinModels {
             Some(Expr::Literal(model, _)) => score.reference(model)?.to_owned(),
             _ => return Err(score.not_constant().into()),
         };
-        let held = match pins.models.get(&model) {
-            Some(held) => Arc::clone(held),
-            None => {
-                let held = Arc::new(Held::new(&self.0, &model).map_err(Error::from)?);
-                pins.models.insert(model, Arc::clone(&held));
-                held
-            }
-        };
+        let held = self.held(&model, pins)?;
         let version = Expr::Literal(ScalarValue::Utf8(Some(held.pinned().to_string())), None);
         let mut args = call.args;
         args[0] = version;

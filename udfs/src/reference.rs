@@ -66,6 +66,10 @@ fn entry(page: &mut String, function: &Function) {
                 page.push_str("Needs `OVER ()` or `OVER (PARTITION BY ...)`; in the `TRANSFORM` of a model it stands without.\n");
             }
         }
+        Returns::Struct(fields) => {
+            page.push_str("\nReturns a row of these fields for each row:\n\n");
+            columns(page, fields);
+        }
         Returns::Rows(rows) => {
             page.push_str("\nReturns rows of:\n\n");
             columns(page, rows);

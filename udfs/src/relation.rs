@@ -80,6 +80,11 @@ impl Constants {
         &self.values[self.function.position(name).expect("functions ask for parameters of their own declaration")]
     }
 
+    /// The value of an argument as the engine has it.
+    pub(crate) fn literal(&self, name: &str) -> ScalarValue {
+        self.value(name).clone()
+    }
+
     fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| Error::value(format!("argument {name} of {}", self.function.name), "is NULL"))
     }

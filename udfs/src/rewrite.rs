@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{Query, Statement, VisitMut};
 use crate::error::Error;
 
 mod arguments;
+mod fields;
 mod pass;
 mod row;
 mod scope;

@@ -31,6 +31,7 @@ mod metrics;
 mod preparing;
 mod relations;
 mod scoring;
+mod strategies;
 mod training;
 
 /// A session over a folder of models.

@@ -62,7 +62,7 @@ impl<M: Map> Hash for MapFunction<M> {
 fn returned(function: &Function) -> DataType {
     match function.returns {
         Returns::Value(data_type) => data_type.arrow(),
-        Returns::Rows(_) | Returns::QueryRows(_) => DataType::Null,
+        Returns::Struct(_) | Returns::Rows(_) | Returns::QueryRows(_) => DataType::Null,
     }
 }
 

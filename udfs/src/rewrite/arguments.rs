@@ -103,6 +103,12 @@ fn named(function: &'static Function, bound: &mut Bound, name: Ident, value: Fun
             bound.values[position] = Some(expression(function, &spelled, value)?);
         }
         None if function.row().is_some() => {
+            // Where options stand beside the columns, a column whose name is nearly that of an option is a slip.
+            let options = function.parameters.iter().filter(|parameter| matches!(parameter.presence, Presence::Default(_)));
+            if let Some(close) = spelling::closest(options.map(|option| option.name), &spelled) {
+                let hint = format!("did you mean \"{close}\"? A column of that name is given as part of a table's row");
+                return Err(Error::call(function, format!("{} has no argument \"{spelled}\"", function.name), Some(hint)));
+            }
             let value = expression(function, &spelled, value)?;
             if bound.row.iter().any(|part| matches!(part, RowPart::Named(other, _) if normal(other) == spelled)) {
                 return Err(twice(function, &spelled));

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::arguments::{self, normal};
 use super::scope::{Level, Scopes, first_term, is_lateral};
-use super::{Known, row};
+use super::{Known, fields, row};
 use crate::declaration::{self, Function, Kind, Role};
 use crate::error::Error;
 
@@ -181,6 +181,7 @@ pub(super) fn calls_ours(statement: &Statement) -> bool {
         fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
             match expression {
                 Expr::Function(call) if declared(&call.name).is_some() => ControlFlow::Break(()),
+                Expr::CompoundFieldAccess { .. } => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             }
         }
@@ -270,6 +271,7 @@ impl VisitorMut for Pass<'_> {
     }
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Stop> {
+        fields::subscript(expression);
         let Expr::Function(call) = expression else { return ControlFlow::Continue(()) };
         let Some(function) = declared(&call.name) else { return ControlFlow::Continue(()) };
         if function.kind == Kind::Table {
