@@ -1,4 +1,4 @@
-//! Does sorts and limits before calls, where these do not need their results.
+//! Does filters, sorts and limits before calls, where these do not need their results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,12 +6,14 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::Sort as SortKey;
-use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Sort, SubqueryAlias};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{Expr, Filter, Limit, LogicalPlan, Sort, SubqueryAlias};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use super::node::Calls;
 
-/// Moves sorts and limits below the steps of calls.
+/// Moves filters, sorts and limits below the steps of calls. Filters mostly are there by then, but the engine also moves what reads a field of a
+/// call's result below them.
 #[derive(Debug)]
 pub(crate) struct CallLate;
 
@@ -23,6 +25,7 @@ impl OptimizerRule for CallLate {
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         plan.transform_up_with_subqueries(|plan| {
             let moved = match &plan {
+                LogicalPlan::Filter(Filter { predicate, input, .. }) => filter_below(predicate, input)?,
                 LogicalPlan::Sort(Sort { expr, input, fetch }) => below(&Early::Sort(expr.clone(), *fetch), input)?,
                 LogicalPlan::Limit(Limit { skip, fetch, input }) => below(&Early::Limit(skip.clone(), fetch.clone()), input)?,
                 _ => None,
@@ -34,45 +37,67 @@ impl OptimizerRule for CallLate {
 
 /// What is to be done early.
 enum Early {
+    Filter(Expr),
     Sort(Vec<SortKey>, Option<usize>),
     Limit(Option<Box<Expr>>, Option<Box<Expr>>),
 }
 
 impl Early {
-    fn over(&self, input: LogicalPlan) -> LogicalPlan {
+    fn over(&self, input: LogicalPlan) -> Result<LogicalPlan> {
         let input = Arc::new(input);
-        match self {
+        Ok(match self {
+            Self::Filter(predicate) => LogicalPlan::Filter(Filter::try_new(predicate.clone(), input)?),
             Self::Sort(expr, fetch) => LogicalPlan::Sort(Sort { expr: expr.clone(), input, fetch: *fetch }),
             Self::Limit(skip, fetch) => LogicalPlan::Limit(Limit { skip: skip.clone(), fetch: fetch.clone(), input }),
-        }
+        })
     }
 
     /// The same in terms of what columns stand for.
     fn through(&self, meaning: &HashMap<Column, Expr>) -> Result<Self> {
-        let Self::Sort(keys, fetch) = self else { return Ok(Self::Limit(self.skip(), self.fetch())) };
         let meant = |expression: Expr| match &expression {
             Expr::Column(column) => {
                 Ok(meaning.get(column).map_or_else(|| Transformed::no(expression.clone()), |e| Transformed::yes(e.clone())))
             }
             _ => Ok(Transformed::no(expression)),
         };
-        let keys = keys.iter().map(|key| Ok(SortKey { expr: key.expr.clone().transform_up(meant)?.data, ..key.clone() }));
-        Ok(Self::Sort(keys.collect::<Result<_>>()?, *fetch))
+        let meaning_of = |expression: &Expr| -> Result<Expr> { Ok(expression.clone().transform_up(meant)?.data) };
+        match self {
+            Self::Filter(predicate) => meaning_of(predicate).map(Self::Filter),
+            Self::Sort(keys, fetch) => {
+                let keys = keys.iter().map(|key| Ok(SortKey { expr: meaning_of(&key.expr)?, ..key.clone() }));
+                Ok(Self::Sort(keys.collect::<Result<_>>()?, *fetch))
+            }
+            Self::Limit(skip, fetch) => Ok(Self::Limit(skip.clone(), fetch.clone())),
+        }
     }
 
-    fn skip(&self) -> Option<Box<Expr>> {
-        if let Self::Limit(skip, _) = self { skip.clone() } else { None }
-    }
-
-    fn fetch(&self) -> Option<Box<Expr>> {
-        if let Self::Limit(_, fetch) = self { fetch.clone() } else { None }
+    fn reads(&self) -> Vec<&Expr> {
+        match self {
+            Self::Filter(predicate) => vec![predicate],
+            Self::Sort(keys, _) => keys.iter().map(|key| &key.expr).collect(),
+            Self::Limit(..) => Vec::new(),
+        }
     }
 
     /// Whether it can be done before the results of a step are there.
     fn precedes(&self, step: &Calls) -> bool {
-        let Self::Sort(keys, _) = self else { return true };
         let results: Vec<Column> = step.entries.iter().map(super::node::Entry::column).collect();
-        keys.iter().all(|key| !key.expr.is_volatile() && !key.expr.column_refs().iter().any(|column| results.contains(column)))
+        self.reads().into_iter().all(|read| !read.is_volatile() && !read.column_refs().iter().any(|column| results.contains(column)))
+    }
+}
+
+/// The plan with those conditions below the steps at its top that do not need their results; `None` when there is none.
+fn filter_below(predicate: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    for condition in split_conjunction(predicate) {
+        let moves = below(&Early::Filter(condition.clone()), plan)?.is_some();
+        if moves { early.push(condition.clone()) } else { late.push(condition.clone()) }
+    }
+    let Some(early) = conjunction(early) else { return Ok(None) };
+    let moved = below(&Early::Filter(early), plan)?;
+    match (moved, conjunction(late)) {
+        (Some(moved), Some(late)) => Ok(Some(LogicalPlan::Filter(Filter::try_new(late, Arc::new(moved))?))),
+        (moved, _) => Ok(moved),
     }
 }
 
@@ -84,7 +109,7 @@ fn below(early: &Early, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         }
         let input = match below(early, &step.input)? {
             Some(input) => input,
-            None => early.over(step.input.clone()),
+            None => early.over(step.input.clone())?,
         };
         return plan.with_new_exprs(plan.expressions(), vec![input]).map(Some);
     }

@@ -10,7 +10,7 @@ const CLAIMS: &str = "affordable all always anniversary anymore approved authent
     christmas clearance closeout cost costs coupon coupons deal deals delivered delivery dirt discount discounted discounts doctor double dozen easiest \
     easter exclusive expensive expires extra fair fastest finest first five four free friday gift gifts greatest guarantee guaranteed guarantees half \
     halloween handmade handpicked health healthy holiday holidays hour hours hundred hundreds hurry instant last latest less lifetime limited lowest luxury \
-    million minute minutes monday money month months nine number official one only order organic original percent perfect perfectly pay percentage \
+    million minute minutes monday money month months nine now number official one only order organic original percent perfect perfectly pay percentage \
     popular premium price priced prices prize proven pure quality quickest recommended refund return returns risk safe safest sale sales saturday save \
     saved saves saving savings second seven shipped shipping shortage six sold stock sunday sustainable ten thousand thousands three thursday today \
     tomorrow tonight top trial triple tuesday twelve twenty twice two unique unlimited value vegan voucher warranty waterproof wednesday week weekend weeks \
@@ -27,19 +27,19 @@ const GOODS: &str = "apron armchair bag ball basket battery bear bed bedding bee
     soup speaker spoon stove suit suitcase sunglasses sweater swimsuit table tablet tea teapot television tent ticket tie tool toothbrush towel toy \
     train tree trench trouser tshirt umbrella underwear vase vest violin wallet walnut wardrobe watch water wine wool yarn";
 
-/// English words that do not belong into an advertisement, whatever it is for.
+/// English words that do not belong into an advertisement, whatever it is for. A shop does not say I.
 const UNFIT: &str = "addict addicted afraid alcohol alone angry bad battle beat beggar blood bomb boring burden cancer charity cheat corpse crash crazy cry damn dead death \
-    dedication destroy die dirty disease donate donated drug drugs drunk dumb enemy evil excuse expired fail failure fake fat fear fight fire forget gun hate hell horror hurt \
-    idiot ill insane kill killed lazy lie lies lonely lose loser lost mad master mess messed naked nasty never no nobody nothing old pain panic poison \
+    dedication destroy die dirty disease donate donated drug drugs drunk dumb enemy evil excuse expired fail failure fake fat fear fight fire forget gun hate hell horror hurt i i'd i'll i'm i've \
+    idiot ill insane kill killed lazy lie lies lonely lose loser lost mad master me mess messed mine my myself naked nasty never no nobody not nothing old pain panic poison \
     poor porn rat regret ruin sad sex shame shelter sick slave sleep sorry stolen stop stranger stupid suffer suicide thief tired trash ugly unless \
     unwanted useless victim violence war waste weak weird worried worries worry worse worst wrong";
 
-/// English words that a line does not end with.
+/// English words that a line does not end with, and that may stand in it more than once.
 const DANGLING: &str = "a about after all also am an and any anything are around as at back be because been before being but by can could did do does doing each every \
     everything find for from get give go going got had has have having he her here's his how i if in into is it's its just keep let like look made make makes many \
-    may me more most much must my new next nor not of off on onto or our out over own put see seem should so some something start such take than that that's the \
+    may me more most much must my new next nor not of off on onto or our out over put see seem should so some something start such take than that that's the \
     their them then there's these they they're this those to too towards try up upon use very was we we're were what when where which while who whose \
-    why will with without would you'll you're you've your";
+    whatever whenever wherever why will with without would you'll you're you've your";
 
 /// Why a draft is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl<'a> Checker<'a> {
         if forbidden(headline) || forbidden(&copy.body(self.brief)) {
             return Err(Fault::Word);
         }
-        if is_example(headline, &self.brief.goal) {
+        if free.iter().any(|text| is_example(text, &self.brief.goal)) {
             return Err(Fault::Wording);
         }
         free.iter().try_for_each(|text| self.words(text))?;
@@ -121,7 +121,7 @@ impl<'a> Checker<'a> {
             return Err(Fault::Name);
         }
         let mut seen = HashSet::new();
-        let long = words(text).into_iter().filter(|word| word.chars().count() > 3);
+        let long = words(text).into_iter().filter(|word| word.chars().count() > 3 && !listed(DANGLING, word));
         if long.map(|word| stem(&word).to_owned()).any(|word| !seen.insert(word)) {
             return Err(Fault::Wording);
         }
@@ -130,7 +130,6 @@ impl<'a> Checker<'a> {
 
     fn english(&self, text: &str, common: &impl Fn(&str) -> bool) -> Result<(), Fault> {
         let all = words(text);
-        let listed = |list: &str, word: &str| list.split_whitespace().any(|known| known == word);
         for word in &all {
             let given = self.known.contains(stem(word));
             if !given && (listed(CLAIMS, word) || listed(GOODS, stem(word)) || listed(GOODS, word)) {
@@ -148,6 +147,10 @@ impl<'a> Checker<'a> {
             _ => Ok(()),
         }
     }
+}
+
+fn listed(list: &str, word: &str) -> bool {
+    list.split_whitespace().any(|known| known == word)
 }
 
 /// The words of a text in lower case.
@@ -216,7 +219,7 @@ mod tests {
             fault(&brief("Walnut Reading Lamp", "", "en"), "A lamp to love", "Meet the Walnut Reading Lamp and enjoy the evening."),
             None
         );
-        assert_eq!(fault(&brief("Schuhe", "", "de"), "Schritt für Schritt", "Schuhe für jeden Tag und jeden Weg."), None);
+        assert_eq!(fault(&brief("Schuhe", "", "de"), "Ein Schritt und noch einer", "Schuhe für jeden Tag und alle Wege."), None);
     }
 
     #[test]
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(fault(&shoes, &"long ".repeat(30), good), Some(Fault::Length));
         assert_eq!(shoes.channel, Channel::Email);
         let french = brief("chaussures", "", "fr");
-        assert_eq!(fault(&french, "A walk you will love", "Find the chaussures that fit your day and your way."), Some(Fault::Language));
+        assert_eq!(fault(&french, "A walk you will love", "Find the chaussures that fit your day and go far."), Some(Fault::Language));
     }
 
     #[test]

@@ -14,8 +14,8 @@ const GOALS: [(&str, [(&str, &str, &str, &str); 4]); 5] = [
         [
             ("running shoes", "friendly", "Your next run starts here", "Find running shoes that carry you a little further."),
             ("Ceramic Tea Pot, White", "elegant", "A quiet cup at home", "Meet the Ceramic Tea Pot, White and pour slowly."),
-            ("backpacks", "urgent", "Pack it and go", "Choose our backpacks and start your trip."),
-            ("Wool Scarf, Blue", "playful", "Say hello to cold mornings", "Try the Wool Scarf, Blue and stay warm with a smile."),
+            ("backpacks", "urgent", "Pack it and go", "Choose our backpacks and leave the heavy things to them."),
+            ("Wool Scarf, Blue", "playful", "Say hello to cold mornings", "Try the Wool Scarf, Blue and let the wind blow."),
         ],
     ),
     (
@@ -23,8 +23,8 @@ const GOALS: [(&str, [(&str, &str, &str, &str); 4]); 5] = [
         [
             ("running shoes", "friendly", "Ready for another round", "Find running shoes that feel like an old friend."),
             ("Ceramic Tea Pot, White", "elegant", "Something more for your table", "Meet the Ceramic Tea Pot, White and pour slowly."),
-            ("backpacks", "urgent", "Time to pack again", "Choose our backpacks and start your trip."),
-            ("Wool Scarf, Blue", "playful", "Back for more", "Try the Wool Scarf, Blue and stay warm with a smile."),
+            ("backpacks", "urgent", "Time to pack again", "Choose our backpacks and leave the heavy things to them."),
+            ("Wool Scarf, Blue", "playful", "Back for more", "Try the Wool Scarf, Blue and let the wind blow."),
         ],
     ),
     (
@@ -32,8 +32,8 @@ const GOALS: [(&str, [(&str, &str, &str, &str); 4]); 5] = [
         [
             ("running shoes", "friendly", "Good to see you again", "Find running shoes that carry you a little further."),
             ("Ceramic Tea Pot, White", "elegant", "We kept a place for you", "Meet the Ceramic Tea Pot, White and pour slowly."),
-            ("backpacks", "urgent", "Come back and look", "Choose our backpacks and start your trip."),
-            ("Wool Scarf, Blue", "playful", "It is good to have you here", "Try the Wool Scarf, Blue and stay warm with a smile."),
+            ("backpacks", "urgent", "Come back and look", "Choose our backpacks and leave the heavy things to them."),
+            ("Wool Scarf, Blue", "playful", "It is good to have you here", "Try the Wool Scarf, Blue and let the wind blow."),
         ],
     ),
     (
@@ -41,17 +41,17 @@ const GOALS: [(&str, [(&str, &str, &str, &str); 4]); 5] = [
         [
             ("running shoes", "friendly", "Welcome and look around", "Find running shoes that carry you a little further."),
             ("Ceramic Tea Pot, White", "elegant", "A warm welcome to you", "Meet the Ceramic Tea Pot, White and pour slowly."),
-            ("backpacks", "urgent", "Start here", "Choose our backpacks and start your trip."),
-            ("Wool Scarf, Blue", "playful", "Hello and nice to meet you", "Try the Wool Scarf, Blue and stay warm with a smile."),
+            ("backpacks", "urgent", "Start here", "Choose our backpacks and leave the heavy things to them."),
+            ("Wool Scarf, Blue", "playful", "Hello and nice to meet you", "Try the Wool Scarf, Blue and let the wind blow."),
         ],
     ),
     (
         "cart",
         [
-            ("running shoes", "friendly", "Still waiting for you", "Take the running shoes that you liked."),
+            ("running shoes", "friendly", "Still on your mind", "Take the running shoes that you liked."),
             ("Ceramic Tea Pot, White", "elegant", "Your choice is still here", "Take the Ceramic Tea Pot, White and pour slowly."),
-            ("backpacks", "urgent", "Do not leave it behind", "Get your backpacks and start your trip."),
-            ("Wool Scarf, Blue", "playful", "It is still in your cart", "Get the Wool Scarf, Blue and stay warm with a smile."),
+            ("backpacks", "urgent", "Worth another look", "Get your backpacks and leave the heavy things to them."),
+            ("Wool Scarf, Blue", "playful", "Ready when you are", "Get the Wool Scarf, Blue and let the wind blow."),
         ],
     ),
 ];
@@ -92,9 +92,14 @@ fn examples(goal: &str) -> &'static [(&'static str, &'static str, &'static str, 
     &GOALS.iter().find(|(known, _)| known.eq_ignore_ascii_case(goal)).unwrap_or(&GOALS[0]).1
 }
 
-/// Whether a line stands in the prompt of the brief, word by word.
+/// Whether a line is taken from the advertisements in the prompt: as a whole, or three words in a row.
 pub(super) fn is_example(line: &str, goal: &str) -> bool {
-    examples(goal).iter().any(|(_, _, headline, sentence)| line == *headline || line == *sentence)
+    let spaced = |text: &str| format!(" {} ", text.trim_end_matches('.'));
+    let words: Vec<&str> = line.trim_end_matches('.').split(' ').collect();
+    examples(goal).iter().any(|(_, _, headline, sentence)| {
+        line == *headline
+            || words.windows(3).any(|run| [headline, sentence].iter().any(|known| spaced(known).contains(&spaced(&run.join(" ")))))
+    })
 }
 
 /// What a model reads: the advertisements, then the brief without its wording. Values are quoted, and cannot end their quotes.

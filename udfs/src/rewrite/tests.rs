@@ -239,3 +239,9 @@ async fn other_statements_are_left_as_they_are() {
         becomes(sql, sql).await;
     }
 }
+
+#[tokio::test]
+async fn a_field_of_a_value_is_a_subscript_and_a_qualified_name_stays_one() {
+    becomes("SELECT (s).a, (s).\"B\".c, (f(x)).a FROM t", "SELECT (s)['a'], (s)['B']['c'], (f(x))['a'] FROM t").await;
+    becomes("SELECT t.list[1], t.list[1].a, list[2] FROM t", "SELECT t.list[1], t.list[1]['a'], list[2] FROM t").await;
+}
