@@ -87,3 +87,18 @@ SELECT place,
 FROM ranked WHERE place <= 10
 GROUP BY place
 ORDER BY place;
+
+\echo '9. What to say to five customers of the sample shop. The data decides what is promoted: the product that each put into the cart last.'
+\echo '   The language model on this machine words it, and every draft is checked against these facts.'
+SELECT q.customer_id, (s).product, (s).headline, (s).body, (s).written_by
+FROM (
+    SELECT l.customer_id, generate_strategy(l, goal => 'cart', offer => '10% off', seed => l.customer_id) AS s
+    FROM (
+        SELECT e.customer_id, p.title, row_number() OVER (PARTITION BY e.customer_id ORDER BY e.ts DESC, e.product_id) AS place
+        FROM shop.events e JOIN shop.products p ON p.product_id = e.product_id
+        WHERE e.kind = 'cart'
+    ) l
+    WHERE l.place = 1
+    ORDER BY l.customer_id LIMIT 5
+) q
+ORDER BY q.customer_id;

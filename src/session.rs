@@ -21,6 +21,7 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
 use stratagem_udfs::notice::{Notice, Notices};
+use stratagem_udfs::usage::Client;
 use tokio::sync::mpsc;
 
 use crate::planner;
@@ -106,6 +107,8 @@ pub(crate) struct Session {
     state: SessionState,
     pub(crate) settings: Settings,
     pub(crate) transaction: Transaction,
+    /// What functions know of who asks.
+    client: Arc<Client>,
     /// Notices of the session itself that the client has not seen.
     pub(crate) told: Vec<SqlError>,
 }
@@ -114,11 +117,12 @@ impl Session {
     /// A session of its own state over the engine's shared tables, functions and memory. Notices of functions come out of the receiver.
     pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (sender, notices) = Notices::channel();
-        let config = engine.base.config().clone().with_extension(Arc::new(sender));
+        let client = Arc::new(Client::new(pid, user));
+        let config = engine.base.config().clone().with_extension(Arc::new(sender)).with_extension(Arc::clone(&client));
         let mut state =
             SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
         functions::register(&mut state, pid, user);
-        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, told: Vec::new() };
+        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, client, told: Vec::new() };
         session.apply_settings();
         (session, notices)
     }
@@ -190,8 +194,9 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a command. Rows are made while the client takes them.
-    pub(crate) async fn run(&mut self, command: &Command, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
+    /// Runs a command, whose text is given as well. Rows are made while the client takes them.
+    pub(crate) async fn run(&mut self, command: &Command, text: &str, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
+        self.client.begin(text, self.settings.limits());
         self.admit(Some(command))?;
         if command.writes() {
             self.admit_writing(command.words())?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use datafusion::arrow::array::timezone::Tz;
 
+use stratagem_udfs::usage::{Limits, OnError};
+
 use crate::sqlstate::{Severity, SqlError, SqlState};
 
 /// What values a setting takes.
@@ -66,6 +68,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("is_superuser", "off", Kind::Fixed, true, "there are no superusers"),
     setting("lock_timeout", "0", Kind::Time, false, "accepted; reading takes no locks"),
     setting("max_identifier_length", "63", Kind::Fixed, false, "longest name in bytes"),
+    setting(
+        "ml.max_tokens_per_query",
+        "0",
+        Kind::Number(0, i64::MAX),
+        false,
+        "tokens after which a statement begins no further text; 0 is no limit",
+    ),
+    setting(
+        "ml.on_error",
+        "fail",
+        Kind::Word(&["fail", "null", "report"]),
+        false,
+        "what becomes of rows that a language model has no answer for",
+    ),
+    setting("ml.timeout", "0", Kind::Time, false, "longest time the texts of a statement may take"),
     setting("row_security", "on", Kind::Switch, false, "accepted"),
     setting(
         "search_path",
@@ -167,6 +184,15 @@ impl Settings {
 
     pub(crate) fn idle_in_transaction_timeout(&self) -> Option<Duration> {
         self.time("idle_in_transaction_session_timeout")
+    }
+
+    /// What a statement may ask of language models.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            tokens: self.values["ml.max_tokens_per_query"].parse().ok().filter(|tokens| *tokens > 0),
+            time: self.time("ml.timeout"),
+            on_error: OnError::parse(&self.values["ml.on_error"]).unwrap_or_default(),
+        }
     }
 
     fn time(&self, name: &'static str) -> Option<Duration> {

@@ -32,13 +32,14 @@ impl Connection {
             return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         }
         for command in commands {
-            self.one(guard, command).await?;
+            self.one(guard, command, text).await?;
         }
         Ok(())
     }
 
-    async fn one(&mut self, guard: &Guard, command: Command) -> Result<(), SqlError> {
-        let prepared = Prepared { command: Some(command), text: String::new(), parameters: Default::default(), columns: None };
+    /// Runs one of the commands of a text.
+    async fn one(&mut self, guard: &Guard, command: Command, text: &str) -> Result<(), SqlError> {
+        let prepared = Prepared { command: Some(command), text: text.to_owned(), parameters: Default::default(), columns: None };
         match self.run(guard, &prepared, None).await? {
             None => Ok(()),
             Some(Outcome::Done { tag, reports }) => {

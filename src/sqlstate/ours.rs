@@ -67,6 +67,8 @@ fn function(error: &FunctionError) -> SqlError {
         FunctionError::InvalidValue { .. } => InvalidParameterValue,
         FunctionError::Nulls { .. } => NullValueNotAllowed,
         FunctionError::Unmet { .. } => DataException,
+        FunctionError::Spent { late: true, .. } => QueryCanceled,
+        FunctionError::Spent { late: false, .. } => LimitExceeded,
         FunctionError::Unsupported { .. } => FeatureNotSupported,
     };
     let mut sql = SqlError::new(state, error.to_string());

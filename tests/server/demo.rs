@@ -37,7 +37,7 @@ fn psql_runs_the_demo_and_a_restart_predicts_the_same_bits() {
         let run = psql(&server, &["-f", script]);
         let (shown, failed) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         assert!(run.status.success(), "{shown}\n{failed}");
-        for word in ["impressions_random", "epoch", "auc", "logloss", "ips"] {
+        for word in ["impressions_random", "epoch", "auc", "logloss", "ips", "headline", "10% off."] {
             assert!(shown.contains(word), "no {word} in\n{shown}");
         }
         psql(&server, &["-At", "-c", query]).stdout

@@ -3,6 +3,7 @@
 mod clients;
 mod demo;
 mod exchange;
+mod generating;
 mod limits;
 mod models;
 mod readme;

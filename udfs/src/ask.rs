@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::declaration::Function;
 use crate::error::Error;
 use crate::models::{Error as ModelError, Models, lock};
+use crate::usage::{Meter, OnError, Tally};
 
 /// The longest prompt that is looked at, in bytes.
 const LONGEST: usize = 1 << 18;
@@ -59,17 +60,14 @@ impl Literals<'_> {
         self.number(name).map(|number| if number >= 1.0 { number as usize } else { 0 })
     }
 
-    /// Whether `on_error` makes a row without an answer NULL.
-    pub(crate) fn null_on_error(&self) -> Result<bool, Error> {
-        match self.text("on_error")?.as_deref() {
-            Some("fail") => Ok(false),
-            Some("null") => Ok(true),
-            other => Err(Error::InvalidValue {
-                object: self.object("on_error"),
-                reason: format!("is {}", other.map_or("NULL".to_owned(), |other| format!("'{other}'"))),
-                hint: Some("it is 'fail' or 'null'".to_owned()),
-            }),
-        }
+    /// What becomes of a row without an answer; the session decides where the call does not.
+    pub(crate) fn on_error(&self) -> Result<Option<OnError>, Error> {
+        let Some(word) = self.text("on_error")? else { return Ok(None) };
+        OnError::parse(&word).map(Some).ok_or_else(|| Error::InvalidValue {
+            object: self.object("on_error"),
+            reason: format!("is '{word}'"),
+            hint: Some("it is 'fail', 'null' or 'report'".to_owned()),
+        })
     }
 }
 
@@ -107,8 +105,7 @@ impl Question {
         Ok(Self { prompt: prompt.to_owned(), system: system.map(str::to_owned), seed, manner, spelled })
     }
 
-    async fn ask(self, models: Arc<Models>, memory: Arc<Memory>) -> Result<Completion> {
-        let engine = engine(&models, self.manner.model.as_deref()).await?;
+    async fn ask(self, engine: Arc<Engine>, memory: Arc<Memory>) -> Result<Completion> {
         let request = self.request(&engine, &memory).map_err(Error::from)?;
         let (sender, receiver) = oneshot::channel();
         let ticket = engine.submit(request, move |answer| drop(sender.send(answer))).map_err(Error::from)?;
@@ -167,12 +164,24 @@ impl From<Manner> for Asked {
 type Outcome = std::result::Result<Arc<Completion>, Arc<DataFusionError>>;
 type Pending = Shared<BoxFuture<'static, Outcome>>;
 
+/// A language model that a statement asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Answering {
+    pub(crate) engine: Arc<Engine>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+}
+
 /// The answers of a statement.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     answers: Mutex<HashMap<Question, Known>>,
     /// The start that all prompts so far have in common.
     start: Mutex<Option<Vec<u32>>>,
+    /// The models that were asked, by the names they were asked by, so that a name means one model to the end.
+    engines: Mutex<HashMap<Option<String>, Answering>>,
+    /// What the statement has asked, from its first question on.
+    tally: OnceLock<Arc<Tally>>,
 }
 
 enum Known {
@@ -204,8 +213,20 @@ impl Memory {
         }
     }
 
+    /// The model that a name, or none, means in this statement.
+    pub(crate) async fn engine(&self, models: &Arc<Models>, name: Option<&str>) -> Result<Answering> {
+        let known = lock(&self.engines).get(&name.map(str::to_owned)).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let answering = Answering { engine: engine(models, name).await?, name: models.language_name(name).map_err(Error::from)?.into() };
+        Ok(lock(&self.engines).entry(name.map(str::to_owned)).or_insert(answering).clone())
+    }
+
     /// The answer that is there or under way, or else a new one.
-    pub(crate) async fn answer(self: &Arc<Self>, models: &Arc<Models>, question: Question) -> Outcome {
+    pub(crate) async fn answer(self: &Arc<Self>, models: &Arc<Models>, question: Question, meter: &Arc<Meter>) -> Outcome {
+        let Answering { engine, name } = self.engine(models, question.manner.model.as_deref()).await.map_err(Arc::new)?;
+        let tally = self.tally.get_or_init(|| models.ledger().open(meter.client()));
         let pending = {
             let mut answers = lock(&self.answers);
             if answers.len() >= REMEMBERED {
@@ -215,13 +236,23 @@ impl Memory {
                 Known::Answered(outcome) => Some(Ok(outcome.clone())),
                 Known::Pending(pending) => pending.upgrade().map(Err),
             });
+            if known.is_some() {
+                tally.repeated();
+            }
             match known {
                 Some(Ok(outcome)) => return outcome,
                 Some(Err(pending)) => pending,
                 None => {
-                    let (memory, models, asked) = (Arc::clone(self), Arc::clone(models), question.clone());
+                    let refused = |error: Error| Arc::new(DataFusionError::from(error));
+                    tally.admit(&name).map_err(refused)?;
+                    let (memory, asked) = (Arc::clone(self), question.clone());
+                    let (tally, meter) = (Arc::clone(tally), Arc::clone(meter));
                     let pending: Pending = async move {
-                        let outcome = asked.clone().ask(models, Arc::clone(&memory)).await.map(Arc::new).map_err(Arc::new);
+                        let outcome = asked.clone().ask(engine, Arc::clone(&memory)).await.map(Arc::new).map_err(Arc::new);
+                        tally.ended(outcome.as_deref().ok());
+                        if let Ok(completion) = &outcome {
+                            meter.wrote(completion);
+                        }
                         lock(&memory.answers).insert(asked, Known::Answered(outcome.clone()));
                         outcome
                     }
@@ -234,7 +265,13 @@ impl Memory {
                 }
             }
         };
-        pending.await
+        match tally.deadline() {
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), pending).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Arc::new(tally.late().into())),
+            },
+            None => pending.await,
+        }
     }
 }
 
@@ -252,6 +289,6 @@ pub(crate) async fn engine(models: &Arc<Models>, name: Option<&str>) -> Result<A
 pub(crate) fn of_the_row(error: &DataFusionError) -> bool {
     let rows_own =
         |error: &ModelError| matches!(error, ModelError::PromptTooLong { .. } | ModelError::CacheMemory { .. } | ModelError::Data { .. });
-    matches!(crate::error::find(error), Some(Error::InvalidValue { .. } | Error::Unmet { .. }))
+    matches!(crate::error::find(error), Some(Error::InvalidValue { .. } | Error::Unmet { .. } | Error::Spent { .. }))
         || matches!(crate::error::find(error), Some(Error::Model(error)) if rows_own(error))
 }

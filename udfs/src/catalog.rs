@@ -17,9 +17,11 @@ use crate::models::{Error as ModelError, Models};
 
 mod aliases;
 mod evaluations;
+mod language_models;
 mod models;
 mod training_metrics;
 mod training_runs;
+mod usage;
 
 /// A table of the catalog.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,15 @@ pub struct Table {
 
 /// The tables of the schema `ml`, by name.
 pub fn tables() -> &'static [&'static Table] {
-    static TABLES: &[&Table] = &[&aliases::TABLE, &evaluations::TABLE, &models::TABLE, &training_metrics::TABLE, &training_runs::TABLE];
+    static TABLES: &[&Table] = &[
+        &aliases::TABLE,
+        &evaluations::TABLE,
+        &language_models::TABLE,
+        &models::TABLE,
+        &training_metrics::TABLE,
+        &training_runs::TABLE,
+        &usage::TABLE,
+    ];
     TABLES
 }
 

@@ -15,6 +15,7 @@ use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
 use crate::models::Models;
+use crate::usage::Meter;
 
 /// The declaration of `ai.count_tokens`.
 pub static DECLARATION: Function = Function {
@@ -87,7 +88,7 @@ impl Work for CountTokens {
         true
     }
 
-    async fn call(&self, arguments: ScalarFunctionArgs) -> Result<ArrayRef> {
+    async fn call(&self, arguments: ScalarFunctionArgs, _: &Arc<Meter>) -> Result<ArrayRef> {
         let model = match arguments.args.get(1) {
             Some(ColumnarValue::Scalar(model)) => model.try_as_str().flatten().map(str::to_owned),
             _ => return Err(Error::value(format!("argument model of {}", DECLARATION.name), "must be a constant").into()),

@@ -17,6 +17,7 @@ use crate::count_tokens::CountTokens;
 use crate::generate::Generate;
 use crate::generate_strategy::Strategy;
 use crate::predict_ctr::Score;
+use crate::usage::Meter;
 
 mod exec;
 mod hoist;
@@ -48,8 +49,13 @@ pub(crate) trait Work: Debug + Send + Sync {
         false
     }
 
-    /// The results of some rows.
-    async fn call(&self, arguments: ScalarFunctionArgs) -> Result<ArrayRef>;
+    /// Whether it writes texts, which takes so long that the client is told how far it is.
+    fn writes(&self) -> bool {
+        false
+    }
+
+    /// The results of some rows; what they cost is counted.
+    async fn call(&self, arguments: ScalarFunctionArgs, meter: &Arc<Meter>) -> Result<ArrayRef>;
 }
 
 /// The work of a call, if its function is one that is deferred.

@@ -105,6 +105,16 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// What a session allows its statements is used up (configuration limit exceeded, or query canceled when it is time).
+    #[error("{reason}")]
+    Spent {
+        /// The limit, and how much was used.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+        /// Whether it is time that is used up.
+        late: bool,
+    },
     /// A statement that would do something else than it says (feature not supported).
     #[error("{reason}")]
     Unsupported {
@@ -129,6 +139,7 @@ impl Error {
             | Self::InvalidValue { .. }
             | Self::Nulls { .. }
             | Self::Unmet { .. }
+            | Self::Spent { .. }
             | Self::Unsupported { .. } => None,
         }
     }
@@ -143,9 +154,11 @@ impl Error {
             | Self::InvalidValue { hint, .. } => hint.clone(),
             Self::InQuery { source, .. } => find(source).and_then(Self::hint),
             Self::Model(error) => model_hint(error),
-            Self::AmbiguousColumn { hint, .. } | Self::Nulls { hint, .. } | Self::Unmet { hint, .. } | Self::Unsupported { hint, .. } => {
-                Some(hint.clone())
-            }
+            Self::AmbiguousColumn { hint, .. }
+            | Self::Nulls { hint, .. }
+            | Self::Unmet { hint, .. }
+            | Self::Spent { hint, .. }
+            | Self::Unsupported { hint, .. } => Some(hint.clone()),
         }
     }
 

@@ -11,11 +11,12 @@ use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use stratagem_models::language::{Finish, Grammar, Sampling};
 
-use crate::ask::{self, Asked, Literals, Manner, Memory, Question};
+use crate::ask::{Asked, Literals, Manner, Memory, Question};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
 use crate::models::Models;
+use crate::usage::{Meter, OnError};
 
 mod schema;
 
@@ -49,9 +50,10 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "on_error",
             Type::Text,
-            "`'fail'` ends the statement when a row has no answer, `'null'` makes that row NULL.",
+            "`'fail'` ends the statement when a row has no answer, `'null'` makes that row NULL, `'report'` does so with a warning; NULL is the \
+             setting `ml.on_error`.",
         )
-        .or("'fail'"),
+        .or("NULL"),
     ],
     returns: Returns::Value(Type::Text),
     summary: "A text that a language model writes for each row",
@@ -66,7 +68,8 @@ pub static DECLARATION: Function = Function {
         Failure { sqlstate: "42704", when: "the language model does not exist" },
         Failure { sqlstate: "22023", when: "an option is out of range or not a constant, or a prompt is too long" },
         Failure { sqlstate: "22000", when: "a text does not fit its `output_schema` within `max_tokens`" },
-        Failure { sqlstate: "53400", when: "too many requests are waiting" },
+        Failure { sqlstate: "53400", when: "too many requests are waiting, or `ml.max_tokens_per_query` is used up" },
+        Failure { sqlstate: "57014", when: "`ml.timeout` is over" },
         Failure { sqlstate: "53200", when: "the memory for keys and values is too small for a prompt" },
         Failure { sqlstate: "XX001", when: "the files of the model are damaged" },
     ],
@@ -93,9 +96,17 @@ impl Generate {
         Arc::new(ScalarUDF::from(Self { memory: Arc::clone(memory), ..self.clone() }))
     }
 
-    async fn write(&self, prompt: &str, system: Option<&str>, seed: i64, asked: &Asked, options: &Options) -> Result<String> {
+    async fn write(
+        &self,
+        prompt: &str,
+        system: Option<&str>,
+        seed: i64,
+        asked: &Asked,
+        options: &Options,
+        meter: &Arc<Meter>,
+    ) -> Result<String> {
         let question = Question::new(prompt, system, seed, asked, &format!("argument prompt of {}", DECLARATION.name))?;
-        let completion = self.memory.answer(&self.models, question).await.map_err(DataFusionError::Shared)?;
+        let completion = self.memory.answer(&self.models, question, meter).await.map_err(DataFusionError::Shared)?;
         if options.output.is_some() && completion.finish == Finish::Length {
             let tokens = options.sampling.max_tokens;
             return Err(Error::Unmet {
@@ -159,7 +170,7 @@ struct Options {
     model: Option<String>,
     sampling: Sampling,
     output: Option<OutputSchema>,
-    null_on_error: bool,
+    on_error: Option<OnError>,
 }
 
 impl Options {
@@ -175,7 +186,7 @@ impl Options {
         sampling.check()?;
         let output = constants.text("output_schema")?;
         let output = output.map(|text| OutputSchema::parse(&text, &constants.object("output_schema"))).transpose()?;
-        Ok(Self { model: constants.text("model")?, sampling, output, null_on_error: constants.null_on_error()? })
+        Ok(Self { model: constants.text("model")?, sampling, output, on_error: constants.on_error()? })
     }
 
     fn data_type(&self) -> DataType {
@@ -202,7 +213,11 @@ impl Work for Generate {
         false
     }
 
-    async fn call(&self, arguments: ScalarFunctionArgs) -> Result<ArrayRef> {
+    fn writes(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, arguments: ScalarFunctionArgs, meter: &Arc<Meter>) -> Result<ArrayRef> {
         let rows = arguments.number_rows;
         let argument = |name: &str| DECLARATION.position(name).and_then(|position| arguments.args.get(position));
         let options = Options::new(|name| match argument(name) {
@@ -225,10 +240,12 @@ impl Work for Generate {
             }
             let system = systems.is_valid(row).then(|| systems.value(row));
             let seed = if seeds.is_valid(row) { seeds.value(row) } else { 0 };
-            match self.write(prompts.value(row), system, seed, &asked, &options).await {
+            match self.write(prompts.value(row), system, seed, &asked, &options, meter).await {
                 Ok(text) => texts.push(Some(text)),
-                Err(error) if options.null_on_error && ask::of_the_row(&error) => texts.push(None),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    meter.excuse(error, options.on_error)?;
+                    texts.push(None);
+                }
             }
         }
         match &options.output {

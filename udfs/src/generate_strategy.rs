@@ -13,11 +13,12 @@ use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArg
 use futures::future::try_join_all;
 use stratagem_models::language::{Completion, Engine, Finish, Sampling};
 
-use crate::ask::{self, Asked, Literals, Manner, Memory, Question};
+use crate::ask::{Answering, Asked, Literals, Manner, Memory, Question};
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
 use crate::models::{Held, Models};
+use crate::usage::{Meter, OnError};
 
 mod brief;
 pub mod candidates;
@@ -66,9 +67,10 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "on_error",
             Type::Text,
-            "`'fail'` ends the statement when a row cannot be answered, `'null'` makes that row NULL.",
+            "`'fail'` ends the statement when a row cannot be answered, `'null'` makes that row NULL, `'report'` does so with a warning; NULL is \
+             the setting `ml.on_error`.",
         )
-        .or("'fail'"),
+        .or("NULL"),
     ],
     returns: Returns::Struct(&[
         Column::new("product", Type::Text, "The product or category that is promoted."),
@@ -107,7 +109,8 @@ pub static DECLARATION: Function = Function {
         Failure { sqlstate: "42703", when: "no column of the row names what is promoted, or the click model misses a feature" },
         Failure { sqlstate: "42704", when: "the language model or the click model does not exist" },
         Failure { sqlstate: "22023", when: "an option is out of range, or the product and the offer are too long for the channel" },
-        Failure { sqlstate: "53400", when: "too many requests are waiting" },
+        Failure { sqlstate: "53400", when: "too many requests are waiting, or `ml.max_tokens_per_query` is used up" },
+        Failure { sqlstate: "57014", when: "`ml.timeout` is over" },
         Failure { sqlstate: "XX001", when: "the files of a model are damaged" },
     ],
 };
@@ -189,17 +192,18 @@ impl Strategy {
     }
 
     /// The drafts of a brief that hold, in the order they were drawn, and the tokens that were written for all.
-    async fn drafts(&self, engine: &Engine, brief: &Brief, banned: &[String], seed: i64, options: &Options) -> Result<(Vec<Draft>, usize)> {
+    async fn drafts(&self, brief: &Brief, banned: &[String], seed: i64, call: &Call<'_>) -> Result<(Vec<Draft>, usize)> {
+        let options = call.options;
         let checker = Checker::new(brief, banned);
         let sampling = Sampling { temperature: TEMPERATURE, top_p: 0.95, max_tokens: options.max_tokens, ..Sampling::default() };
         let grammar = Some(copy::grammar(brief));
         let asked = Asked::from(Manner { model: options.model.clone(), sampling, grammar, chat: false });
         let prompt = copy::prompt(brief);
-        let tokens = engine.tokens();
+        let tokens = call.engine.tokens();
         let common = |word: &str| tokens.encode_data(&format!(" {word}")).is_ok_and(|ids| ids.len() == 1);
         let object = format!("the prompt of {}", self.declaration.name);
         let (mut kept, mut written, mut drawn) = (Vec::<Draft>::new(), 0, 0);
-        let most = 2 * options.n + 4;
+        let most = if self.all() { 4 } else { 2 } * options.n + 4;
         // What is under way may go beyond the budget; nothing is begun beyond it.
         while kept.len() < options.n && drawn < most && options.budget.is_none_or(|budget| written < budget) {
             let next = drawn..(drawn + options.n - kept.len()).min(most);
@@ -207,7 +211,7 @@ impl Strategy {
             let asked = next.map(|draft| {
                 // Neighbouring seeds have nothing to do with each other.
                 let seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed()).wrapping_add(draft as i64);
-                Question::new(&prompt, None, seed, &asked, &object).map(|question| self.memory.answer(&self.models, question))
+                Question::new(&prompt, None, seed, &asked, &object).map(|question| self.memory.answer(&self.models, question, call.meter))
             });
             let asked = asked.collect::<Result<Vec<_>, Error>>()?;
             for completion in try_join_all(asked).await.map_err(DataFusionError::Shared)? {
@@ -225,13 +229,13 @@ impl Strategy {
     }
 
     /// The strategies of a row, the best first; none if it names no product.
-    async fn strategies(&self, engine: &Engine, row: &Row<'_>, options: &Options, judge: Option<&Held>) -> Result<Vec<Written>> {
+    async fn strategies(&self, row: &Row<'_>, call: &Call<'_>) -> Result<Vec<Written>> {
         let Some(brief) = row.brief()? else { return Ok(Vec::new()) };
-        let (drafts, tokens) = self.drafts(engine, &brief, &row.banned(), row.seed(), options).await?;
+        let (drafts, tokens) = self.drafts(&brief, &row.banned(), row.seed(), call).await?;
         let count = drafts.len();
         let template = Draft { copy: template::wording(&brief), likelihood: None };
         let drafts = if drafts.is_empty() { vec![template] } else { drafts };
-        let scores = match judge {
+        let scores = match call.judge {
             Some(judge) => row.judged(judge, &brief, &drafts)?,
             None => drafts.iter().map(|draft| draft.likelihood).collect(),
         };
@@ -239,7 +243,7 @@ impl Strategy {
             0 => "no draft held, so a fixed text stands in".to_owned(),
             1 => "the only draft that held".to_owned(),
             _ => {
-                let by = judge.map_or("likelihood".to_owned(), |judge| judge.pinned().to_string());
+                let by = call.judge.map_or("likelihood".to_owned(), |judge| judge.pinned().to_string());
                 format!("the best by {by} of {count} drafts that held")
             }
         };
@@ -305,7 +309,7 @@ struct Options {
     model: Option<String>,
     max_tokens: usize,
     rank_by: String,
-    null_on_error: bool,
+    on_error: Option<OnError>,
 }
 
 impl Options {
@@ -322,8 +326,16 @@ impl Options {
         if budget == Some(0) {
             return Err(Error::value(literals.object("budget"), "is not at least 1"));
         }
-        Ok(Self { n, budget, model: literals.text("model")?, max_tokens, rank_by, null_on_error: literals.null_on_error()? })
+        Ok(Self { n, budget, model: literals.text("model")?, max_tokens, rank_by, on_error: literals.on_error()? })
     }
+}
+
+/// What all rows of a call have in common.
+struct Call<'a> {
+    engine: &'a Engine,
+    options: &'a Options,
+    judge: Option<&'a Held>,
+    meter: &'a Arc<Meter>,
 }
 
 /// The rows of a call.
@@ -505,15 +517,20 @@ impl Work for Strategy {
         Some(1)
     }
 
+    /// With four drafts each, these keep an engine busy; more would only let the first rows wait for the drafts of the others.
     fn calls(&self) -> usize {
-        32
+        12
     }
 
     fn parallel(&self) -> bool {
         false
     }
 
-    async fn call(&self, arguments: ScalarFunctionArgs) -> Result<ArrayRef> {
+    fn writes(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, arguments: ScalarFunctionArgs, meter: &Arc<Meter>) -> Result<ArrayRef> {
         let argument = |name: &str| self.declaration.position(name).and_then(|position| arguments.args.get(position));
         let options = Options::new(self.declaration, |name| match argument(name) {
             Some(ColumnarValue::Scalar(value)) => Some(value.clone()),
@@ -521,17 +538,19 @@ impl Work for Strategy {
         })?;
         let customers = Customers::new(self.declaration, &arguments)?;
         let judge = self.judge(&options.rank_by)?;
-        let engine = ask::engine(&self.models, options.model.as_deref()).await?;
+        let Answering { engine, name: model } = self.memory.engine(&self.models, options.model.as_deref()).await?;
+        let call = Call { engine: &engine, options: &options, judge: judge.as_deref(), meter };
         let mut answers = Vec::with_capacity(arguments.number_rows);
         for place in 0..arguments.number_rows {
             let row = Row { customers: &customers, place };
-            match self.strategies(&engine, &row, &options, judge.as_deref()).await {
+            match self.strategies(&row, &call).await {
                 Ok(strategies) => answers.push(strategies),
-                Err(error) if options.null_on_error && ask::of_the_row(&error) => answers.push(Vec::new()),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    meter.excuse(error, options.on_error)?;
+                    answers.push(Vec::new());
+                }
             }
         }
-        let model = self.models.language_name(options.model.as_deref()).map_err(Error::from)?;
         if self.all() {
             return Ok(Arc::new(candidates::lists(answers, &model)));
         }

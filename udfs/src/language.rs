@@ -1,12 +1,17 @@
-//! The language models of a server: one resident engine, shared by all sessions.
+//! The language models of a server: the installed one and those that were imported, each with one engine, shared by all sessions.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use stratagem_models::language::{Decoder, Engine, Form, Limits};
+use stratagem_models::language::{Decoder, Engine, Limits};
+pub use stratagem_models::language::{Facts, Form, Precision, Shelf};
 use stratagem_models::runtime::Runtime;
 
-use crate::models::{Error, Result, lock};
+use crate::models::{Error, ModelName, Result, lock};
+
+/// The most engines at a time; the one that was used longest ago gives way, and ends when its statements have ended.
+const RESIDENT: usize = 4;
 
 /// A language model on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,41 +27,139 @@ pub struct Checkpoint {
 /// Where the installed language model is, asked for when it is first needed; an error is one sentence with the command that repairs it.
 pub type Installed = Box<dyn Fn() -> std::result::Result<Checkpoint, String> + Send + Sync>;
 
-/// The installed language model, in memory once it was needed.
+/// The language models, in memory once they were needed.
 pub(crate) struct Languages {
     installed: Installed,
-    engine: Mutex<Option<Arc<Engine>>>,
+    shelf: Shelf,
+    resident: Mutex<Resident>,
+}
+
+/// The engines, with the time of their last use.
+#[derive(Default)]
+struct Resident {
+    clock: u64,
+    slots: HashMap<String, Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    used: u64,
+    /// Held while the model is loaded, so that two statements do not load it twice.
+    engine: Arc<Mutex<Option<Arc<Engine>>>>,
+}
+
+/// What is known of a language model without loading it.
+pub(crate) struct Known {
+    pub(crate) name: String,
+    pub(crate) installed: bool,
+    pub(crate) facts: Facts,
+    /// How it was prepared; the installed one is prepared when it is first asked.
+    pub(crate) form: Form,
+    pub(crate) sha256: Option<String>,
+    /// Whether its engine is there and its weights are in memory.
+    pub(crate) loaded: bool,
 }
 
 impl Languages {
-    pub(crate) fn new(installed: Installed) -> Self {
-        Self { installed, engine: Mutex::new(None) }
+    pub(crate) fn new(installed: Installed, shelf: Shelf) -> Self {
+        Self { installed, shelf, resident: Mutex::default() }
     }
 
-    /// The files of the model of this name, or of the installed one.
-    fn checkpoint(&self, name: Option<&str>) -> Result<Checkpoint> {
-        let missing = |reason| Error::RuntimeMissing { path: "the installed language model".into(), reason };
-        let checkpoint = (self.installed)().map_err(missing)?;
-        match name.filter(|name| *name != checkpoint.name) {
-            Some(name) => Err(Error::NoSuchModel { name: name.to_owned(), known: vec![checkpoint.name] }),
-            None => Ok(checkpoint),
+    fn installed(&self) -> Result<Checkpoint> {
+        (self.installed)().map_err(|reason| Error::RuntimeMissing { path: "the installed language model".into(), reason })
+    }
+
+    /// The imported model of this name; none is the installed one.
+    fn imported(&self, name: Option<&str>) -> Result<Option<(ModelName, Decoder)>> {
+        let Some(raw) = name else { return Ok(None) };
+        let found = ModelName::parse(raw).ok().map(|name| self.shelf.get(&name).map(|found| found.map(|decoder| (name, decoder))));
+        match found.transpose()?.flatten() {
+            Some(found) => Ok(Some(found)),
+            None if self.installed()?.name == raw => Ok(None),
+            None => {
+                let mut known = vec![self.installed()?.name];
+                known.extend(self.shelf.names()?.into_iter().map(|name| name.to_string()));
+                Err(Error::NoSuchModel { name: raw.to_owned(), known })
+            }
         }
     }
 
     /// The name of the model that a name, or none, stands for.
     pub(crate) fn name(&self, name: Option<&str>) -> Result<String> {
-        self.checkpoint(name).map(|checkpoint| checkpoint.name)
+        match self.imported(name)? {
+            Some((name, _)) => Ok(name.to_string()),
+            None => Ok(self.installed()?.name),
+        }
     }
 
-    /// The model of this name, or the installed one. The first call prepares and loads it, which takes seconds.
+    /// The model of this name, or the installed one. The first call loads it, and prepares the installed one, which takes seconds.
     pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
-        let checkpoint = self.checkpoint(name)?;
-        let mut engine = lock(&self.engine);
+        let imported = self.imported(name)?;
+        let key = imported.as_ref().map(|(name, decoder)| format!("{name} {}", decoder.folder().display())).unwrap_or_default();
+        let slot = lock(&self.resident).slot(key);
+        let mut engine = lock(&slot);
         if let Some(engine) = &*engine {
             return Ok(Arc::clone(engine));
         }
-        let decoder = Decoder::prepare(&checkpoint.source, &checkpoint.cache, Form::default())?;
+        let decoder = match imported {
+            Some((_, decoder)) => decoder,
+            None => {
+                let Checkpoint { source, cache, .. } = self.installed()?;
+                Decoder::prepare(&source, &cache, Form::default())?
+            }
+        };
         let started = Engine::start(&runtime()?, &decoder, Limits::default())?;
         Ok(Arc::clone(engine.insert(started)))
+    }
+
+    /// Prepares a checkpoint under a name of its own.
+    pub(crate) fn import(&self, name: &ModelName, source: &Path, form: Form) -> Result<Facts> {
+        if self.installed().is_ok_and(|installed| installed.name == name.as_str()) {
+            return Err(Error::Data {
+                reason: format!("the installed language model is called {name}"),
+                hint: "choose another name".to_owned(),
+            });
+        }
+        Ok(self.shelf.import(name, source, form)?.facts().clone())
+    }
+
+    /// All of them, the installed one first.
+    pub(crate) fn list(&self) -> Result<Vec<Known>> {
+        let resident: Vec<String> =
+            lock(&self.resident).slots.iter().filter(|(_, slot)| slot.is_loaded()).map(|(key, _)| key.clone()).collect();
+        let mut known = Vec::new();
+        if let Ok(Checkpoint { name, source, .. }) = self.installed() {
+            let (facts, loaded) = (Decoder::inspect(&source)?, resident.iter().any(String::is_empty));
+            known.push(Known { name, installed: true, facts, form: Form::default(), sha256: None, loaded });
+        }
+        for name in self.shelf.names()? {
+            let Some(decoder) = self.shelf.get(&name)? else { continue };
+            let loaded = resident.iter().any(|key| key.starts_with(&format!("{name} ")));
+            let (facts, form, sha256) = (decoder.facts().clone(), decoder.form(), Some(decoder.source_sha256().to_owned()));
+            known.push(Known { name: name.to_string(), installed: false, facts, form, sha256, loaded });
+        }
+        Ok(known)
+    }
+}
+
+impl Slot {
+    fn is_loaded(&self) -> bool {
+        // Who holds the lock is loading it.
+        self.engine.try_lock().is_ok_and(|engine| engine.is_some())
+    }
+}
+
+impl Resident {
+    fn slot(&mut self, key: String) -> Arc<Mutex<Option<Arc<Engine>>>> {
+        self.clock += 1;
+        if !self.slots.contains_key(&key)
+            && self.slots.len() >= RESIDENT
+            && let Some(oldest) = self.slots.iter().min_by_key(|(_, slot)| slot.used).map(|(oldest, _)| oldest.clone())
+        {
+            self.slots.remove(&oldest);
+        }
+        let slot = self.slots.entry(key).or_default();
+        slot.used = self.clock;
+        Arc::clone(&slot.engine)
     }
 }

@@ -37,6 +37,7 @@ pub mod reference;
 mod relation;
 pub mod rewrite;
 pub mod spelling;
+pub mod usage;
 
 pub use relation::writes;
 

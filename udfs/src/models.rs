@@ -17,7 +17,8 @@ pub use stratagem_models::runtime::{Device, Runtime};
 pub use stratagem_models::error::{Error, Result};
 
 use crate::intake::Intake;
-use crate::language::{Installed, Languages};
+use crate::language::{Facts, Form, Installed, Known, Languages, Shelf};
+use crate::usage::Ledger;
 pub use stratagem_models::registry::{ModelName, ModelRef, Selector};
 
 /// The most models in memory; the one that was used longest ago gives way.
@@ -88,6 +89,7 @@ pub struct Models {
     resident: Mutex<Resident>,
     intakes: Mutex<HashMap<Pinned, Arc<Intake>>>,
     languages: Languages,
+    ledger: Ledger,
 }
 
 /// The models in memory, with the time of their last use.
@@ -104,7 +106,7 @@ struct Slot {
 }
 
 impl Models {
-    /// Opens a folder of models. The runtime is loaded when the first model is needed; a server without one starts all the same.
+    /// Opens a folder of models; imported language models are in the folder `language` beside it. The runtime is loaded when the first model is needed; a server without one starts all the same.
     pub fn open(folder: &Path, device: Device, library: Library, language: Installed) -> Result<Self> {
         Ok(Self {
             registry: Registry::open(folder)?,
@@ -113,7 +115,8 @@ impl Models {
             runtime: Mutex::default(),
             resident: Mutex::default(),
             intakes: Mutex::default(),
-            languages: Languages::new(language),
+            languages: Languages::new(language, Shelf::new(folder.with_file_name("language"))),
+            ledger: Ledger::default(),
         })
     }
 
@@ -175,9 +178,24 @@ impl Models {
         self.languages.engine(name, || self.runtime())
     }
 
+    /// What statements have asked of language models.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// The name of the language model that a name, or none, stands for.
     pub(crate) fn language_name(&self, name: Option<&str>) -> Result<String> {
         self.languages.name(name)
+    }
+
+    /// Prepares a language model, a GGUF file or a folder in the style of Hugging Face, and gives it a name.
+    pub fn import_language(&self, name: &str, from: &Path, form: Form) -> Result<Facts> {
+        self.languages.import(&ModelName::parse(name)?, from, form)
+    }
+
+    /// The language models, the installed one first.
+    pub(crate) fn language_models(&self) -> Result<Vec<Known>> {
+        self.languages.list()
     }
 
     /// A version to go on training from, with its weights.

@@ -15,6 +15,7 @@ use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
 use crate::models::{Held, Models};
+use crate::usage::Meter;
 
 /// The declaration of `predict_ctr`.
 pub static DECLARATION: Function = Function {
@@ -168,7 +169,7 @@ impl Work for Score {
         true
     }
 
-    async fn call(&self, arguments: ScalarFunctionArgs) -> Result<ArrayRef> {
+    async fn call(&self, arguments: ScalarFunctionArgs, _: &Arc<Meter>) -> Result<ArrayRef> {
         let rows = arguments.number_rows;
         self.invoke_with_args(arguments)?.into_array(rows)
     }

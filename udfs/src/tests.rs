@@ -22,6 +22,7 @@ use crate::error::find;
 use crate::language::Checkpoint;
 use crate::models::Models;
 use crate::notice::{Notice, Notices};
+use crate::usage::Client;
 use crate::{catalog, register_all, rewrite};
 
 mod calling;
@@ -33,6 +34,7 @@ mod relations;
 mod scoring;
 mod strategies;
 mod training;
+mod usage;
 
 /// A session over a folder of models.
 struct Shop {
@@ -40,6 +42,7 @@ struct Shop {
     models: Arc<Models>,
     context: SessionContext,
     notices: UnboundedReceiver<Notice>,
+    client: Arc<Client>,
 }
 
 /// An error as a client sees it.
@@ -94,15 +97,21 @@ impl Shop {
     async fn over(folder: TempDir, partitions: usize) -> Self {
         let models = Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(library), Box::new(language)).unwrap());
         let (sender, notices) = Notices::channel();
-        let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(512).with_extension(Arc::new(sender));
+        let client = Arc::new(Client::new(7, "analyst"));
+        let config = SessionConfig::new()
+            .with_target_partitions(partitions)
+            .with_batch_size(512)
+            .with_extension(Arc::new(sender))
+            .with_extension(Arc::clone(&client));
         let builder = SessionStateBuilder::new().with_default_features().with_config(config);
         let context = SessionContext::new_with_state(register_all(builder, Arc::clone(&models)).build());
         let database = context.catalog("datafusion").unwrap();
         catalog::mount(&models, |name, schema| {
             database.register_schema(name, schema).unwrap();
         });
-        let shop = Self { folder, models, context, notices };
+        let shop = Self { folder, models, context, notices, client };
         shop.run(IMPRESSIONS).await.unwrap();
+        shop.run(CUSTOMERS).await.unwrap();
         shop
     }
 
@@ -172,6 +181,9 @@ const IMPRESSIONS: &str = "CREATE TABLE impressions AS
         to_timestamp_seconds(value * 3607) AS ts,
         (value * 7919) % 100 < CASE WHEN value % 13 < 4 THEN 60 ELSE 5 END AS click
     FROM generate_series(1, 4000)";
+
+const CUSTOMERS: &str = "CREATE TABLE customers AS
+    SELECT customer_id, favourite_category FROM (VALUES (1, 'shoes'), (2, 'coffee'), (3, NULL)) AS c(customer_id, favourite_category)";
 
 const TRAINING: &str = "SELECT user_id, item_id, slot, price, ts, click FROM impressions";
 

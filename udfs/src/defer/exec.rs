@@ -1,7 +1,7 @@
 //! Runs the step.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -9,21 +9,24 @@ use datafusion::arrow::compute::{concat_batches, filter_record_batch, prep_null_
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, Result, exec_err};
+use datafusion::common::{ColumnStatistics, DFSchema, Result, Statistics, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, UserDefinedLogicalNode};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use super::node::{Calls, Entry};
 use super::{Work, work};
+use crate::usage::{Meter, Progress};
 
 /// Plans the steps of one statement.
 #[derive(Debug)]
@@ -54,6 +57,7 @@ impl ExtensionPlanner for StepPlanner {
 #[derive(Debug)]
 struct Call {
     text: String,
+    function: String,
     name: String,
     work: Arc<dyn Work>,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
@@ -68,6 +72,7 @@ impl Call {
         let Some(work) = work(call) else { return exec_err!("{} is not deferred", entry.call) };
         Ok(Self {
             text: entry.call.to_string(),
+            function: call.func.name().to_owned(),
             name: entry.name.clone(),
             work,
             arguments: call.args.iter().map(physical).collect::<Result<_>>()?,
@@ -78,15 +83,15 @@ impl Call {
     }
 
     /// The results for the rows of a batch.
-    async fn answer(&self, batch: &RecordBatch, options: &Arc<ConfigOptions>, called: &Count) -> Result<ArrayRef> {
+    async fn answer(&self, batch: &RecordBatch, side: &Side) -> Result<ArrayRef> {
         let guard = self.guard.as_ref().map(|guard| guard.evaluate(batch)?.into_array(batch.num_rows())).transpose()?;
-        let Some(guard) = guard else { return self.call(batch, options, called).await };
+        let Some(guard) = guard else { return self.call(batch, side).await };
         let Some(wanted) = guard.as_any().downcast_ref::<BooleanArray>() else { return exec_err!("a guard is no condition") };
         let wanted = if wanted.null_count() > 0 { prep_null_mask_filter(wanted) } else { wanted.clone() };
         if wanted.true_count() == batch.num_rows() {
-            return self.call(batch, options, called).await;
+            return self.call(batch, side).await;
         }
-        let answers = self.call(&filter_record_batch(batch, &wanted)?, options, called).await?;
+        let answers = self.call(&filter_record_batch(batch, &wanted)?, side).await?;
         let mut next = 0;
         let places: UInt32Array = wanted
             .values()
@@ -99,22 +104,30 @@ impl Call {
         Ok(take(&answers, &places, None)?)
     }
 
-    async fn call(&self, batch: &RecordBatch, options: &Arc<ConfigOptions>, called: &Count) -> Result<ArrayRef> {
+    async fn call(&self, batch: &RecordBatch, side: &Side) -> Result<ArrayRef> {
         let number_rows = batch.num_rows();
         if number_rows == 0 {
             return Ok(datafusion::arrow::array::new_empty_array(self.result.data_type()));
         }
-        called.add(number_rows);
+        side.called.add(number_rows);
         let args = self.arguments.iter().map(|argument| argument.evaluate(batch)).collect::<Result<_>>()?;
         let arguments = ScalarFunctionArgs {
             args,
             arg_fields: self.fields.clone(),
             number_rows,
             return_field: Arc::clone(&self.result),
-            config_options: Arc::clone(options),
+            config_options: Arc::clone(&side.options),
         };
-        self.work.call(arguments).await
+        self.work.call(arguments, &side.meter).await
     }
+}
+
+/// What the calls of a partition are given besides their rows.
+#[derive(Debug)]
+struct Side {
+    options: Arc<ConfigOptions>,
+    called: Count,
+    meter: Arc<Meter>,
 }
 
 /// Adds the results of calls as columns.
@@ -125,6 +138,8 @@ struct CallExec {
     options: Arc<ConfigOptions>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// Where texts are written, how far it is: begun with the first partition.
+    progress: OnceLock<Arc<Progress>>,
 }
 
 impl CallExec {
@@ -138,7 +153,19 @@ impl CallExec {
         let equivalence = EquivalenceProperties::new_with_orderings(schema, orders);
         let from = input.properties();
         let properties = PlanProperties::new(equivalence, from.output_partitioning().clone(), from.emission_type, from.boundedness);
-        Self { calls, input, options, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Self { calls, input, options, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new(), progress: OnceLock::new() }
+    }
+
+    fn progress(&self) -> Arc<Progress> {
+        let progress = self.progress.get_or_init(|| {
+            let mut functions: Vec<&str> = self.calls.iter().map(|call| call.function.as_str()).collect();
+            functions.dedup();
+            let rows = StatisticsContext::new().compute(self.input.as_ref(), &StatisticsArgs::new());
+            let total =
+                rows.ok().and_then(|rows| rows.num_rows.is_exact().unwrap_or(false).then(|| rows.num_rows.get_value().copied()).flatten());
+            Arc::new(Progress::new(functions.join(", "), total))
+        });
+        Arc::clone(progress)
     }
 
     fn slice(&self) -> Option<usize> {
@@ -208,7 +235,21 @@ impl ExecutionPlan for CallExec {
         Some(self.metrics.clone_inner())
     }
 
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    /// A call changes no number of rows. So a few rows stay together, in their order.
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let [input] = inputs else { return exec_err!("a step of calls has one input, not {}", inputs.len()) };
+        let mut statistics = input.as_ref().clone();
+        statistics.total_byte_size = Precision::Absent;
+        statistics.column_statistics.extend(self.calls.iter().map(|_| ColumnStatistics::new_unknown()));
+        Ok(Arc::new(statistics))
+    }
+
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let meter = Arc::new(Meter::new(&self.progress(), &context, &self.metrics, partition));
         let input = self.input.execute(partition, context)?;
         let schema = self.schema();
         let called = MetricBuilder::new(&self.metrics).counter("calls", partition);
@@ -216,10 +257,11 @@ impl ExecutionPlan for CallExec {
         let slice = self.slice();
         let at_a_time = self.calls.iter().map(|call| call.work.calls()).max().unwrap_or(1);
         let slices = input.map_ok(move |batch| stream::iter(cut(batch, slice).into_iter().map(Result::Ok))).try_flatten();
-        let (calls, options, out) = (Arc::clone(&self.calls), Arc::clone(&self.options), Arc::clone(&schema));
+        let side = Arc::new(Side { options: Arc::clone(&self.options), called, meter: Arc::clone(&meter) });
+        let (calls, out) = (Arc::clone(&self.calls), Arc::clone(&schema));
         let answered = slices.map(move |batch: Result<RecordBatch>| {
-            let (calls, options, out, called) = (Arc::clone(&calls), Arc::clone(&options), Arc::clone(&out), called.clone());
-            async move { answer(batch?, &calls, &options, out, &called).await }
+            let (calls, out, side) = (Arc::clone(&calls), Arc::clone(&out), Arc::clone(&side));
+            async move { answer(batch?, &calls, out, &side).await }
         });
         let answered = answered.buffered(at_a_time);
         let joined = Arc::clone(&schema);
@@ -230,8 +272,30 @@ impl ExecutionPlan for CallExec {
             baseline.record_output(batch.num_rows());
             Ok(batch)
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+        if !self.calls.iter().any(|call| call.work.writes()) {
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)));
+        }
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, told(batches, meter))))
     }
+}
+
+/// The batches, while the client is told from time to time how far it is.
+fn told(batches: impl Stream<Item = Result<RecordBatch>> + Send, meter: Arc<Meter>) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let mut batches = Box::pin(batches);
+    let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + Meter::every(), Meter::every());
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    stream::poll_fn(move |context| {
+        while clock.poll_tick(context).is_ready() {
+            meter.tell();
+        }
+        let batch = std::task::ready!(batches.as_mut().poll_next(context));
+        match &batch {
+            Some(Ok(batch)) => meter.done(batch.num_rows()),
+            Some(Err(_)) => {}
+            None => meter.report(),
+        }
+        std::task::Poll::Ready(batch)
+    })
 }
 
 /// The batch in pieces of some rows.
@@ -241,14 +305,8 @@ fn cut(batch: RecordBatch, rows: Option<usize>) -> Vec<RecordBatch> {
 }
 
 /// The batch with the results of the calls.
-async fn answer(
-    batch: RecordBatch,
-    calls: &[Call],
-    options: &Arc<ConfigOptions>,
-    schema: SchemaRef,
-    called: &Count,
-) -> Result<RecordBatch> {
-    let answers = futures::future::try_join_all(calls.iter().map(|call| call.answer(&batch, options, called))).await?;
+async fn answer(batch: RecordBatch, calls: &[Call], schema: SchemaRef, side: &Side) -> Result<RecordBatch> {
+    let answers = futures::future::try_join_all(calls.iter().map(|call| call.answer(&batch, side))).await?;
     let columns = batch.columns().iter().cloned().chain(answers).collect();
     Ok(RecordBatch::try_new_with_options(
         schema,

@@ -42,7 +42,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("seed", Type::BigInt, "Start of the random numbers.").or("0"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a draft.").or("64"),
         Parameter::value("banned", Type::Text, "Words and phrases, with commas between them, that no text may have.").or("NULL"),
-        Parameter::value("on_error", Type::Text, "`'fail'`, or `'null'` for a row without a strategy.").or("'fail'"),
+        Parameter::value("on_error", Type::Text, "`'fail'`, `'null'` or `'report'`; NULL is the setting `ml.on_error`.").or("NULL"),
     ],
     returns: Returns::QueryRows(&[
         Column::new(RANK, Type::Integer, "1 for the best draft of a row, by `rank_by`.").nullable(),

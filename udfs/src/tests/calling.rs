@@ -36,6 +36,17 @@ async fn a_model_is_called_for_the_rows_that_are_asked_for() {
         ("SELECT CASE WHEN id <= 30 THEN predict_ctr('ctr', i) WHEN id <= 40 THEN 0 END FROM impressions i WHERE id <= 100", (30, 100)),
         ("SELECT CASE WHEN id <= 30 THEN 0 ELSE predict_ctr('ctr', i) END FROM impressions i WHERE id <= 100", (70, 100)),
         ("SELECT 1 FROM impressions i WHERE id > 5000 AND predict_ctr('ctr', i) > 0", (0, 0)),
+        // Fields of a result are read where it is made, conditions on the other columns come before it all the same.
+        (
+            "SELECT (s).product, (s).headline FROM (SELECT generate_strategy(c, n => 1) AS s FROM customers c WHERE customer_id <= 1) q",
+            (1, 1),
+        ),
+        (
+            "SELECT id, (s).product FROM (SELECT customer_id AS id, generate_strategy(c, n => 1) AS s FROM customers c) q \
+             WHERE id = 1 AND (s).product <> ''",
+            (1, 1),
+        ),
+        ("SELECT (generate_strategy(c, n => 1)).body FROM customers c ORDER BY customer_id LIMIT 1", (1, 1)),
     ] {
         assert_eq!(called(&shop, sql).await, expected, "{sql}");
     }

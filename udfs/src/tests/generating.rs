@@ -82,7 +82,7 @@ async fn what_cannot_be_asked_is_refused_with_the_way_out() {
         ("ai.generate('x', temperature => -1)", "temperature", ""),
         ("ai.generate('x', max_tokens => 0)", "max_tokens", ""),
         ("ai.generate('x', max_tokens => length(slot)) FROM impressions", "argument max_tokens of ai.generate must be a constant", ""),
-        ("ai.generate('x', on_error => 'ignore')", "on_error", "'fail' or 'null'"),
+        ("ai.generate('x', on_error => 'ignore')", "on_error", "'fail', 'null' or 'report'"),
         ("ai.generate('x', output_schema => 'headline')", "\"headline\"", "headline text"),
         ("ai.generate(7)", "argument prompt of ai.generate cannot be bigint", "text"),
         ("ai.generate(repeat('word ', 200000))", "has 1000000 bytes", ""),

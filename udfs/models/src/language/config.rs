@@ -23,6 +23,16 @@ pub enum Architecture {
     Qwen2,
 }
 
+impl Architecture {
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+        }
+    }
+}
+
 /// The sizes of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {

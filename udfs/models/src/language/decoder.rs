@@ -43,7 +43,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    pub(crate) fn is_float(self) -> bool {
+    /// Whether weights are floats, without scales.
+    pub fn is_float(self) -> bool {
         matches!(self, Self::F16 | Self::F32)
     }
 
