@@ -7,8 +7,11 @@ use stratagem_models::language::Grammar;
 
 use super::brief::{Brief, Language};
 
+/// An advertisement: its product, tone, headline and sentence.
+type Example = (&'static str, &'static str, &'static str, &'static str);
+
 /// Advertisements to go on from, and what they are for.
-const GOALS: [(&str, [(&str, &str, &str, &str); 4]); 5] = [
+const GOALS: [(&str, [Example; 4]); 5] = [
     (
         "purchase",
         [
@@ -88,7 +91,7 @@ impl Brief {
     }
 }
 
-fn examples(goal: &str) -> &'static [(&'static str, &'static str, &'static str, &'static str); 4] {
+fn examples(goal: &str) -> &'static [Example; 4] {
     &GOALS.iter().find(|(known, _)| known.eq_ignore_ascii_case(goal)).unwrap_or(&GOALS[0]).1
 }
 

@@ -109,7 +109,7 @@ mod tests {
             found.verify().unwrap();
             assert_eq!(found.facts().architecture.name(), family);
         }
-        assert_eq!(shelf.names().unwrap(), [name.clone()]);
+        assert_eq!(shelf.names().unwrap(), std::slice::from_ref(&name));
         assert!(!Shelf::accepts(folder.path()));
         fs::write(folder.path().join("language/tiny.json"), br#"{"prepared":"../x"}"#).unwrap();
         assert!(matches!(shelf.get(&name), Err(Error::Corrupt { .. })));
