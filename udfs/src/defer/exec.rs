@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -22,7 +23,7 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs, Statisti
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
-use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use futures::stream::{self, FuturesOrdered, Stream, StreamExt, TryStreamExt};
 
 use super::node::{Calls, Entry};
 use super::{Work, work};
@@ -263,7 +264,7 @@ impl ExecutionPlan for CallExec {
             let (calls, out, side) = (Arc::clone(&calls), Arc::clone(&out), Arc::clone(&side));
             async move { answer(batch?, &calls, out, &side).await }
         });
-        let answered = answered.buffered(at_a_time);
+        let answered = few_at_first(answered, at_a_time);
         let joined = Arc::clone(&schema);
         // What is done goes on at once, in as few batches as it comes in.
         let batches = answered.ready_chunks(if slice.is_some() { at_a_time } else { 1 }).map(move |ready| {
@@ -277,6 +278,31 @@ impl ExecutionPlan for CallExec {
         }
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, told(batches, meter))))
     }
+}
+
+/// The answers in the order of their questions. Until the first is there only few are under way, so that it does not wait for the others: what is
+/// computed together is done together.
+fn few_at_first<A: Future<Output = Result<RecordBatch>> + Send>(
+    questions: impl Stream<Item = A> + Send,
+    most: usize,
+) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let mut questions = Box::pin(questions.fuse());
+    let mut under_way = FuturesOrdered::new();
+    let mut limit = most.min(2);
+    stream::poll_fn(move |context| {
+        while under_way.len() < limit {
+            match questions.as_mut().poll_next(context) {
+                Poll::Ready(Some(answer)) => under_way.push_back(answer),
+                Poll::Ready(None) if under_way.is_empty() => return Poll::Ready(None),
+                Poll::Ready(None) => break,
+                Poll::Pending if under_way.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        let answer = std::task::ready!(under_way.poll_next_unpin(context));
+        limit = most;
+        Poll::Ready(answer)
+    })
 }
 
 /// The batches, while the client is told from time to time how far it is.
@@ -294,7 +320,7 @@ fn told(batches: impl Stream<Item = Result<RecordBatch>> + Send, meter: Arc<Mete
             Some(Err(_)) => {}
             None => meter.report(),
         }
-        std::task::Poll::Ready(batch)
+        Poll::Ready(batch)
     })
 }
 
