@@ -239,3 +239,8 @@ async fn other_statements_are_left_as_they_are() {
         becomes(sql, sql).await;
     }
 }
+
+#[tokio::test]
+async fn fields_of_rows_are_told_from_columns_of_tables() {
+    becomes("SELECT (c).a, (c).a[1], c.a[1], c.a[1].b FROM c", "SELECT (c)['a'], (c)['a'][1], c.a[1], c.a[1]['b'] FROM c").await;
+}
