@@ -38,7 +38,7 @@ impl Connection {
     }
 
     async fn one(&mut self, guard: &Guard, command: Command) -> Result<(), SqlError> {
-        let prepared = Prepared { command: Some(command), text: String::new(), parameters: Default::default(), columns: None };
+        let prepared = Prepared { command: Some(command), ..Prepared::default() };
         match self.run(guard, &prepared, None).await? {
             None => Ok(()),
             Some(Outcome::Done { tag, reports }) => {

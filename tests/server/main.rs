@@ -5,6 +5,7 @@ mod demo;
 mod exchange;
 mod limits;
 mod models;
+mod prepared;
 mod readme;
 mod running;
 mod script;
