@@ -191,7 +191,7 @@ impl Connection {
         use crate::statement::Command;
         let Some(command) = &prepared.command else { return Ok(None) };
         self.warn_of_transaction(command)?;
-        let outcome = guard.run(self.session.run(command, &prepared.text, values)).await?;
+        let outcome = guard.run(self.session.run(command, prepared, values)).await?;
         match command {
             Command::Discard { all: true } => {
                 self.statements.clear();

@@ -1,6 +1,8 @@
 //! One client's session: its settings, its transaction, and how its commands are planned and run.
 
+mod constant;
 pub(crate) mod functions;
+mod kept;
 mod model;
 mod parameters;
 mod rewrite;
@@ -23,6 +25,7 @@ use futures::StreamExt;
 use stratagem_udfs::notice::{Notice, Notices};
 use stratagem_udfs::usage::Client;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::planner;
 use crate::server::Engine;
@@ -30,6 +33,7 @@ use crate::settings::Settings;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::Command;
 
+pub(crate) use kept::Kept;
 pub(crate) use parameters::{Parameters, wire_type};
 pub(crate) use rewrite::rewrite;
 
@@ -58,13 +62,21 @@ pub(crate) struct Block {
 }
 
 /// A statement with what the client must know before it runs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Prepared {
     pub(crate) command: Option<Command>,
     pub(crate) text: String,
     pub(crate) parameters: Parameters,
     /// The columns of its rows; none when it answers no rows.
     pub(crate) columns: Option<SchemaRef>,
+    pub(crate) kept: Kept,
+}
+
+/// The logical plan of a statement.
+struct Plan {
+    logical: LogicalPlan,
+    /// Whether the statement reads from anything.
+    reads: bool,
 }
 
 /// What running a command gave.
@@ -77,13 +89,21 @@ pub(crate) enum Outcome {
     Done { tag: String, reports: Vec<(&'static str, String)> },
 }
 
-/// Rows made by a task of the compute runtime; dropping this stops the task.
+/// Rows made by a task of the compute runtime, if they are not there from the start; dropping this stops the task.
 pub(crate) struct Rows {
     batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
-    task: tokio_util::task::AbortOnDropHandle<()>,
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Rows {
+    /// The rows of one batch.
+    fn of(batch: RecordBatch) -> Self {
+        let (sender, batches) = mpsc::channel(1);
+        // the channel has room for the one batch
+        let _ = sender.try_send(Ok(batch));
+        Self { batches, task: None }
+    }
+
     /// The next batch, if it is already there.
     pub(crate) fn ready(&mut self) -> Option<Result<RecordBatch, SqlError>> {
         self.batches.try_recv().ok()
@@ -93,9 +113,12 @@ impl Rows {
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         match self.batches.recv().await {
             Some(batch) => batch.map(Some),
-            None => match (&mut self.task).await {
-                Err(error) if error.is_panic() => Err(internal(&crate::cancel::panic_text(error.into_panic().as_ref()))),
-                _ => Ok(None),
+            None => match &mut self.task {
+                Some(task) => match task.await {
+                    Err(error) if error.is_panic() => Err(internal(&crate::cancel::panic_text(error.into_panic().as_ref()))),
+                    _ => Ok(None),
+                },
+                None => Ok(None),
             },
         }
     }
@@ -151,14 +174,16 @@ impl Session {
         text: String,
         told: &[Option<DataType>],
     ) -> Result<Prepared, SqlError> {
-        let none = Prepared { command: None, text: String::new(), parameters: Parameters::default(), columns: None };
-        let Some(command) = command else { return Ok(Prepared { text, ..none }) };
+        let Some(command) = command else { return Ok(Prepared { text, ..Prepared::default() }) };
+        let mut kept = Kept::default();
         let (parameters, columns) = match &command {
-            Command::Query(statement) | Command::Explain(statement) | Command::Insert { statement, .. } => {
+            Command::Query(statement) | Command::Explain(statement) => {
                 let (plan, parameters) = self.plan_typed(statement, told).await?;
-                let columns = (!matches!(command, Command::Insert { .. })).then(|| Arc::new(plan.schema().as_arrow().clone()));
-                (parameters, columns)
+                let columns = Arc::new(plan.logical.schema().as_arrow().clone());
+                kept = Kept::of(plan, parameters.fields(), &self.settings);
+                (parameters, Some(columns))
             }
+            Command::Insert { statement, .. } => (self.plan_typed(statement, told).await?.1, None),
             Command::CreateTableAs { query, .. } => {
                 let (_, parameters) = self.plan_typed(&Statement::Query(query.clone()), told).await?;
                 (parameters, None)
@@ -167,7 +192,7 @@ impl Session {
             Command::Show(name) => (Parameters::default(), Some(self.show(name.as_deref())?.schema())),
             _ => (Parameters::default(), None),
         };
-        Ok(Prepared { command: Some(command), text, parameters, columns })
+        Ok(Prepared { command: Some(command), text, parameters, columns, kept })
     }
 
     /// Refuses what a failed transaction does not accept: everything but its end.
@@ -194,16 +219,16 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a command, whose text is given as well. Rows are made while the client takes them.
-    pub(crate) async fn run(&mut self, command: &Command, text: &str, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
-        self.client.begin(text, self.settings.limits());
+    /// Runs the command of a statement, whose plan may be kept. Rows are made while the client takes them.
+    pub(crate) async fn run(&mut self, command: &Command, of: &Prepared, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
+        self.client.begin(&of.text, self.settings.limits());
         self.admit(Some(command))?;
         if command.writes() {
             self.admit_writing(command.words())?;
         }
         match command {
-            Command::Query(statement) => self.query(statement, values, "SELECT", true).await,
-            Command::Explain(statement) => self.query(statement, values, "EXPLAIN", false).await,
+            Command::Query(statement) => self.query(statement, &of.kept, values, "SELECT", true).await,
+            Command::Explain(statement) => self.query(statement, &of.kept, values, "EXPLAIN", false).await,
             Command::Insert { target, statement } => self.insert(target, statement, values).await,
             Command::CreateTableAs { target, if_not_exists, columns, query } => {
                 self.create_table_as(target, *if_not_exists, columns, query, values).await
@@ -218,7 +243,10 @@ impl Session {
             Command::AlterModel { name, alias, version } => self.alter_model(name, alias, *version).await,
             Command::Set { local, name, value } => self.set(*local, name, value.as_deref()),
             Command::Reset(name) => self.reset(name.as_deref()),
-            Command::Show(name) => Ok(self.rows_of(self.show(name.as_deref())?, "SHOW")),
+            Command::Show(name) => {
+                let shown = self.show(name.as_deref())?;
+                Ok(Outcome::Rows { schema: shown.schema(), rows: Rows::of(shown), tag: "SHOW", counted: false })
+            }
             Command::Discard { all } => self.discard(*all),
             Command::Deallocate(_) => Ok(done(command.words())),
             Command::Begin { words, read_only } => self.begin(words, *read_only),
@@ -253,11 +281,12 @@ impl Session {
 
     /// The plan of a statement with parameters, once their types are settled: what the client says, what a cast says, what the place
     /// says, and text for what nobody says.
-    async fn plan_typed(&mut self, statement: &Statement, told: &[Option<DataType>]) -> Result<(LogicalPlan, Parameters), SqlError> {
+    async fn plan_typed(&mut self, statement: &Statement, told: &[Option<DataType>]) -> Result<(Plan, Parameters), SqlError> {
         let told = parameters::with_casts(&self.state, statement, told);
-        let plan = self.plan(statement.clone(), parameters::fields(&told)).await?;
-        let parameters = Parameters::of(&plan, &told)?;
-        if parameters.is_empty() {
+        let types = parameters::fields(&told);
+        let plan = self.plan(statement.clone(), types.clone()).await?;
+        let parameters = Parameters::of(&plan.logical, &told)?;
+        if parameters.fields() == types {
             return Ok((plan, parameters));
         }
         let plan = self.plan(statement.clone(), parameters.fields()).await?;
@@ -265,40 +294,53 @@ impl Session {
     }
 
     /// The logical plan of a statement, with every name resolved and every function call in its declared form.
-    async fn plan(&mut self, statement: Statement, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan, SqlError> {
-        self.state.mark_start_execution();
-        if let Transaction::Open(block) = &self.transaction {
-            // now() is the start of the transaction
-            self.state.execution_props_mut().query_execution_start_time = Some(block.started);
-        }
+    async fn plan(&mut self, statement: Statement, types: Vec<Option<FieldRef>>) -> Result<Plan, SqlError> {
+        self.start();
         let path = self.settings.search_path();
         let statement = rewrite(&self.state, &path, statement).await?;
-        Ok(planner::plan(&self.state, &path, statement, types).await?)
+        let reads = kept::reads(&statement);
+        let logical = planner::plan(&self.state, &path, statement, types).await?;
+        Ok(Plan { logical, reads })
+    }
+
+    /// The time of a statement is that of its start, or of the start of its transaction.
+    fn start(&mut self) {
+        self.state.mark_start_execution();
+        if let Transaction::Open(block) = &self.transaction {
+            self.state.execution_props_mut().query_execution_start_time = Some(block.started);
+        }
     }
 
     async fn query(
         &mut self,
         statement: &Statement,
+        kept: &Kept,
         values: Option<ParamValues>,
         tag: &'static str,
         counted: bool,
     ) -> Result<Outcome, SqlError> {
-        let plan = self.plan_with(statement.clone(), values).await?;
+        let types = values.as_ref().map(parameters::types_of).unwrap_or_default();
+        let plan = match kept.plan(&types, &self.settings) {
+            Some(plan) => {
+                self.start();
+                with_values(plan.clone(), values)?
+            }
+            None => self.plan_with(statement.clone(), values).await?,
+        };
         if stratagem_udfs::writes(&plan) {
             self.admit_writing("finetune")?;
         }
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
-        let stream = self.stream(&plan).await?;
-        Ok(Outcome::Rows { schema, rows: self.pump(stream), tag, counted })
+        let rows = match constant::row(&self.state, &plan) {
+            Some(row) => Rows::of(row),
+            None => self.pump(self.stream(&plan).await?),
+        };
+        Ok(Outcome::Rows { schema, rows, tag, counted })
     }
 
     async fn plan_with(&mut self, statement: Statement, values: Option<ParamValues>) -> Result<LogicalPlan, SqlError> {
         let types = values.as_ref().map(parameters::types_of).unwrap_or_default();
-        let plan = self.plan(statement, types).await?;
-        Ok(match values {
-            Some(values) => plan.replace_params_with_values(&values)?,
-            None => plan,
-        })
+        with_values(self.plan(statement, types).await?.logical, values)
     }
 
     /// Starts a plan. Only reading is let through here, whatever the statement said.
@@ -322,16 +364,7 @@ impl Session {
                 }
             }
         });
-        Rows { batches, task: tokio_util::task::AbortOnDropHandle::new(task) }
-    }
-
-    fn rows_of(&self, batch: RecordBatch, tag: &'static str) -> Outcome {
-        let schema = batch.schema();
-        let (sender, batches) = mpsc::channel(1);
-        // the channel has room for the one batch
-        let _ = sender.try_send(Ok(batch));
-        let task = tokio_util::task::AbortOnDropHandle::new(self.engine.compute.spawn(std::future::ready(())));
-        Outcome::Rows { schema, rows: Rows { batches, task }, tag, counted: false }
+        Rows { batches, task: Some(AbortOnDropHandle::new(task)) }
     }
 
     fn show(&self, name: Option<&str>) -> Result<RecordBatch, SqlError> {
@@ -430,12 +463,23 @@ impl Session {
     }
 
     fn end(&mut self, tag: &str, settings: Settings) -> Outcome {
+        if settings == self.settings {
+            return done(tag);
+        }
         let before = self.reports();
         self.settings = settings;
         self.apply_settings();
         let reports = self.reports().into_iter().zip(before).filter(|(now, then)| now != then).map(|(now, _)| now).collect();
         Outcome::Done { tag: tag.to_owned(), reports }
     }
+}
+
+/// A plan with values in the place of its parameters.
+fn with_values(plan: LogicalPlan, values: Option<ParamValues>) -> Result<LogicalPlan, SqlError> {
+    Ok(match values {
+        Some(values) => plan.replace_params_with_values(&values)?,
+        None => plan,
+    })
 }
 
 fn done(tag: &str) -> Outcome {
@@ -458,7 +502,7 @@ mod tests {
             let _sender = sender;
             panic!("eighteen")
         });
-        let mut rows = Rows { batches, task: tokio_util::task::AbortOnDropHandle::new(task) };
+        let mut rows = Rows { batches, task: Some(AbortOnDropHandle::new(task)) };
         let error = rows.next().await.expect_err("it panicked");
         assert_eq!(error.state, SqlState::InternalError);
         assert!(error.message.contains("eighteen"), "{}", error.message);

@@ -102,7 +102,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 ];
 
 /// The current values of one session. Never shared with another.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
     /// Defaults of this session: the server's, overlaid by what the client asked for at start-up. RESET goes back to these.
     defaults: BTreeMap<&'static str, String>,

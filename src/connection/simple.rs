@@ -39,7 +39,7 @@ impl Connection {
 
     /// Runs one of the commands of a text.
     async fn one(&mut self, guard: &Guard, command: Command, text: &str) -> Result<(), SqlError> {
-        let prepared = Prepared { command: Some(command), text: text.to_owned(), parameters: Default::default(), columns: None };
+        let prepared = Prepared { command: Some(command), text: text.to_owned(), ..Prepared::default() };
         match self.run(guard, &prepared, None).await? {
             None => Ok(()),
             Some(Outcome::Done { tag, reports }) => {

@@ -46,10 +46,6 @@ impl Parameters {
         Ok(Self(types.collect()))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The types as the planner takes them.
     pub(super) fn fields(&self) -> Vec<Option<FieldRef>> {
         self.0.iter().map(|(_, data_type)| Some(Arc::new(Field::new("", data_type.clone(), true)) as _)).collect()
@@ -112,7 +108,12 @@ pub(super) fn with_casts(state: &SessionState, statement: &Statement, told: &[Op
         if types[number - 1].is_none() {
             let column = ColumnDef { name: Ident::new("parameter"), data_type, options: Vec::new() };
             // a type that can't be planned is reported where it stands in the statement
-            types[number - 1] = planner::table_schema(state, &[column]).ok().map(|schema| schema.field(0).data_type().clone());
+            let planned = planner::table_schema(state, &[column]).ok();
+            types[number - 1] = planned.map(|schema| match schema.field(0).data_type() {
+                // as it comes from the client
+                DataType::Utf8View => DataType::Utf8,
+                other => other.clone(),
+            });
         }
     }
     types

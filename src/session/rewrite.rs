@@ -1,6 +1,7 @@
 //! A statement as its client wrote it becomes one that the engine plans.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
@@ -14,16 +15,13 @@ use crate::planner;
 /// Schemas whose functions keep their schema in their name.
 const OURS: [&str; 2] = ["ml", "ai"];
 
+/// Parses the queries that it puts in the place of casts when it is made.
+static CASTS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
+
 /// Turns calls of our functions into their declared form and PostgreSQL's catalog idioms into what the engine plans.
 pub(crate) async fn rewrite(state: &SessionState, path: &[String], statement: Statement) -> Result<Statement> {
-    let rules: [&dyn SqlStatementRewriteRule; 6] = [
-        &RewriteArrayAnyAllOperation,
-        &StripSchema,
-        &FixArrayLiteral,
-        &StripCollate,
-        &RewritePgCatalogOperator,
-        &RewriteRegCastToSubquery::new(),
-    ];
+    let rules: [&dyn SqlStatementRewriteRule; 6] =
+        [&RewriteArrayAnyAllOperation, &StripSchema, &FixArrayLiteral, &StripCollate, &RewritePgCatalogOperator, &*CASTS];
     let mut statement = rules.iter().fold(statement, |statement, rule| rule.rewrite(statement));
     stratagem_udfs::rewrite::rewrite(&mut statement, &PlanScope { state, path }).await?;
     Ok(statement)

@@ -71,7 +71,7 @@ impl Session {
         let name = self.writable(target)?;
         // planned once for its columns, and so that a view that can't work is not made
         let statement = Statement::Query(Box::new(query.clone()));
-        let schema = renamed(self.plan(statement, Vec::new()).await?.schema().as_arrow(), &[])?;
+        let schema = renamed(self.plan(statement, Vec::new()).await?.logical.schema().as_arrow(), &[])?;
         let (store, text) = (Arc::clone(&self.engine.store), query.to_string());
         let if_exists = if or_replace { IfExists::Replace } else { IfExists::Fail };
         self.on_compute(async move { store.create_view(&name, &text, &schema, if_exists).await }).await?;

@@ -6,6 +6,7 @@ mod exchange;
 mod generating;
 mod limits;
 mod models;
+mod prepared;
 mod readme;
 mod running;
 mod script;

@@ -11,6 +11,7 @@
 //!
 //! A version appears by one rename of a folder whose files are on disk already, so a reader or a crash never meets half of one.
 
+mod known;
 mod manifest;
 mod name;
 mod remove;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use self::known::Known;
 pub(crate) use self::manifest::FORMAT;
 pub use self::manifest::{FileFacts, Kind, Manifest, Source};
 pub use self::name::{ModelName, ModelRef, Selector};
@@ -51,6 +53,7 @@ type Aliases = BTreeMap<ModelName, BTreeMap<String, u32>>;
 pub struct Registry {
     root: PathBuf,
     runs: Runs,
+    known: Known,
 }
 
 /// One version of a model.
@@ -103,7 +106,7 @@ impl Registry {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         durable::create_directory(&root)?;
-        let registry = Self { runs: Runs::open(root.join(".runs"))?, root };
+        let registry = Self { runs: Runs::open(root.join(".runs"))?, root, known: Known::default() };
         registry.sweep()?;
         Ok(registry)
     }
@@ -134,15 +137,8 @@ impl Registry {
     /// The model and version that a reference means now.
     pub fn resolve(&self, reference: &ModelRef) -> Result<(ModelName, u32)> {
         let name = &reference.name;
-        let Some(latest) = self.latest(name)? else { return Err(self.no_such_model(name)) };
-        let version = match &reference.selector {
-            Selector::Default => self.aliases()?.get(name).and_then(|a| a.get(DEFAULT_ALIAS)).copied().unwrap_or(latest),
-            Selector::Version(version) => *version,
-            Selector::Alias(alias) => self.alias(name, alias, latest)?,
-        };
-        if !self.version_directory(name, version).is_dir() {
-            return Err(Error::NoSuchVersion { name: name.to_string(), version, latest });
-        }
+        let Some(meanings) = self.meanings(name)? else { return Err(self.no_such_model(name)) };
+        let version = meanings.version(name, &reference.selector)?;
         Ok((name.clone(), version))
     }
 
@@ -247,18 +243,6 @@ impl Registry {
 
     fn latest(&self, name: &ModelName) -> Result<Option<u32>> {
         Ok(self.versions(name)?.last().copied())
-    }
-
-    fn alias(&self, name: &ModelName, alias: &str, latest: u32) -> Result<u32> {
-        if alias == LATEST_ALIAS {
-            return Ok(latest);
-        }
-        let own = self.aliases()?.remove(name).unwrap_or_default();
-        match own.get(alias) {
-            Some(version) => Ok(*version),
-            None if alias == DEFAULT_ALIAS => Ok(latest),
-            None => Err(Error::NoSuchAlias { name: name.to_string(), alias: alias.to_owned(), known: own.into_keys().collect() }),
-        }
     }
 
     fn aliases(&self) -> Result<Aliases> {

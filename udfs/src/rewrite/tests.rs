@@ -241,7 +241,7 @@ async fn other_statements_are_left_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_field_of_a_value_is_a_subscript_and_a_qualified_name_stays_one() {
+async fn fields_of_rows_are_told_from_columns_of_tables() {
     becomes("SELECT (s).a, (s).\"B\".c, (f(x)).a FROM t", "SELECT (s)['a'], (s)['B']['c'], (f(x))['a'] FROM t").await;
-    becomes("SELECT t.list[1], t.list[1].a, list[2] FROM t", "SELECT t.list[1], t.list[1]['a'], list[2] FROM t").await;
+    becomes("SELECT (c).a, (c).a[1], c.a[1], c.a[1].b FROM c", "SELECT (c)['a'], (c)['a'][1], c.a[1], c.a[1]['b'] FROM c").await;
 }
