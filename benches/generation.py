@@ -5,7 +5,7 @@
 
 All sequences are decoded together through llama_batch, the most likely token is taken, and nothing ends a text early. What suits this machine
 is found first, for reading and for generating apart: attention kernels, number of tokens computed at once, all threads or one. The fastest is
-measured, the best of `--repeat` runs. Keys and values are in half precision, which is llama.cpp's own choice. `--only` leaves a phase out.
+measured: the median of `--repeat` runs. Keys and values are in half precision, which is llama.cpp's own choice. `--only` leaves a phase out.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import itertools
 import json
+import statistics
 import time
 
 import llama_cpp
@@ -118,17 +119,17 @@ def measure(arguments, phase, model, prompts):
 
         settings = [(*context, threads) for context in contexts for threads in sorted({1, arguments.threads})]
         setting = min(settings, key=lambda setting: seconds(setting, min(TRIAL, arguments.tokens)))
-        least = min(seconds(setting, arguments.tokens) for _ in range(arguments.repeat))
+        middle = statistics.median(seconds(setting, arguments.tokens) for _ in range(arguments.repeat))
     flash, at_once, threads = setting
     count = sum(map(len, prompts)) if phase == "prefill" else len(prompts)
-    return round(count / least, 1), f"threads {threads}, at once {at_once}, flash attention {flash}"
+    return round(count / middle, 1), f"threads {threads}, at once {at_once}, flash attention {flash}"
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--only", choices=["prefill", "decode"])
-    for name, default in [("threads", 1), ("batch", 1), ("tokens", 48), ("prompt", 150), ("repeat", 2)]:
+    for name, default in [("threads", 1), ("batch", 1), ("tokens", 48), ("prompt", 150), ("repeat", 3)]:
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
 
