@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Reading is timed with requests for one token, generating as the time that the other tokens of equal requests take on top of it. Each figure is the
-//! best of `--repeat` runs, after one that does not count. Processor time is that of all threads, and does not change much on a machine that is busy
-//! with other things. `--shared 128` lets all prompts begin with the same tokens.
+//! median of `--repeat` rounds, after one that does not count. Processor time is that of all threads, and does not change much on a machine that is
+//! busy with other things. `--shared 128` lets all prompts begin with the same tokens. `new_tokens` are those of a text on average: some end early.
 
 use std::error::Error;
 use std::io::Write;
@@ -21,7 +21,7 @@ use stratagem_models::runtime::{Device, Runtime};
 fn main() -> Result<(), Box<dyn Error>> {
     let number = |name: &str, default: usize| argument(name).map_or(Ok(default), |value| value.parse::<usize>());
     let (threads, batch, tokens) = (number("--threads", 1)?, number("--batch", 1)?, number("--tokens", 48)?);
-    let (prompt, shared, repeat) = (number("--prompt", 150)?, number("--shared", 0)?, number("--repeat", 2)?);
+    let (prompt, shared, repeat) = (number("--prompt", 150)?, number("--shared", 0)?, number("--repeat", 3)?.max(1));
     let temperature: f32 = argument("--temperature").map_or(Ok(0.0), |value| value.parse())?;
     let precision: Precision = argument("--precision").map_or(Ok(Precision::Int8), |value| value.parse())?;
     let form = Form { precision, block: number("--block", 128)? };
@@ -44,20 +44,21 @@ fn main() -> Result<(), Box<dyn Error>> {
             (0..length.max(1)).map(token).collect()
         })
         .collect();
-    let best = |count: usize| -> Result<(f64, f64), Box<dyn Error>> {
-        let mut best = (f64::INFINITY, f64::INFINITY);
-        for round in 0..=repeat {
-            let (clock, cpu) = (Instant::now(), cpu_seconds());
-            generate(&engine, &prompts, shared, count, temperature)?;
-            if round > 0 {
-                best = (best.0.min(clock.elapsed().as_secs_f64()), best.1.min(cpu_seconds() - cpu));
-            }
-        }
-        Ok(best)
+    let timed = |count: usize| -> Result<Run, Box<dyn Error>> {
+        let (clock, cpu) = (Instant::now(), cpu_seconds());
+        let tokens = generate(&engine, &prompts, shared, count, temperature)? as f64;
+        Ok(Run { tokens, seconds: clock.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu })
     };
-    let reading = best(1)?;
-    let all = best(tokens)?;
-    let (read, generated) = (prompts.iter().map(Vec::len).sum::<usize>() as f64, (batch * (tokens - 1)) as f64);
+    let mut runs = Vec::new();
+    for round in 0..=repeat {
+        let (reading, all) = (timed(1)?, timed(tokens)?);
+        if round > 0 {
+            runs.push((reading, all));
+        }
+    }
+    let read = prompts.iter().map(Vec::len).sum::<usize>() as f64;
+    let of = |value: fn(&Run, &Run) -> f64| median(runs.iter().map(|(reading, all)| value(reading, all)).collect());
+    let generated = of(|reading, all| all.tokens - reading.tokens);
     let rate = |count: f64, seconds: f64| (count / seconds * 10.0).round() / 10.0;
     let line = serde_json::json!({
         "engine": format!("stratagem, ONNX Runtime {}", runtime.version()),
@@ -68,20 +69,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         "batch": batch,
         "prompt_tokens": read,
         "shared_tokens": shared,
-        "new_tokens": tokens,
-        "prefill_per_second": rate(read, reading.0),
-        "prefill_per_cpu_second": rate(read, reading.1),
-        "decode_per_second": rate(generated, all.0 - reading.0),
-        "decode_per_cpu_second": rate(generated, all.1 - reading.1),
-        "requests_per_second": rate(batch as f64, all.0),
+        "new_tokens": of(|_, all| all.tokens) / batch as f64,
+        "prefill_per_second": rate(read, of(|reading, _| reading.seconds)),
+        "prefill_per_cpu_second": rate(read, of(|reading, _| reading.cpu)),
+        "decode_per_second": rate(generated, of(|reading, all| all.seconds - reading.seconds)),
+        "decode_per_cpu_second": rate(generated, of(|reading, all| all.cpu - reading.cpu)),
+        "requests_per_second": rate(batch as f64, of(|_, all| all.seconds)),
         "start_seconds": (start_seconds * 1e3).round() / 1e3,
     });
     writeln!(std::io::stdout().lock(), "{line}")?;
     Ok(())
 }
 
-/// Asks for `count` tokens after each prompt, all at once, and waits for them.
-fn generate(engine: &Arc<Engine>, prompts: &[Vec<u32>], shared: usize, count: usize, temperature: f32) -> Result<(), Box<dyn Error>> {
+/// One answer to all prompts.
+struct Run {
+    tokens: f64,
+    seconds: f64,
+    cpu: f64,
+}
+
+/// The upper one of two middle values.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Asks for `count` tokens after each prompt, all at once, and waits for them. Gives the number of all new tokens: texts may end early.
+fn generate(engine: &Arc<Engine>, prompts: &[Vec<u32>], shared: usize, count: usize, temperature: f32) -> Result<usize, Box<dyn Error>> {
     let (sender, receiver) = mpsc::channel();
     let mut tickets = Vec::new();
     for (row, prompt) in prompts.iter().enumerate() {
@@ -90,10 +104,11 @@ fn generate(engine: &Arc<Engine>, prompts: &[Vec<u32>], shared: usize, count: us
         let sender = sender.clone();
         tickets.push(engine.submit(request, move |result| drop(sender.send(result)))?);
     }
+    let mut generated = 0;
     for _ in prompts {
-        receiver.recv()??;
+        generated += receiver.recv()??.ids.len();
     }
-    Ok(())
+    Ok(generated)
 }
 
 /// Processor time of this process so far, of all threads.

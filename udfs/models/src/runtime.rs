@@ -127,7 +127,7 @@ impl Runtime {
 
     /// A session for a serialised model. Idle threads sleep: spinning would take time from the queries beside it.
     pub(crate) fn session(&self, model: &[u8], threads: usize) -> Result<Session> {
-        let mut builder = self.builder(threads)?;
+        let mut builder = self.builder(threads)?.with_intra_op_spinning(false)?;
         if let Some(provider) = self.provider() {
             builder = builder.with_execution_providers([provider])?;
         }
@@ -135,15 +135,19 @@ impl Runtime {
     }
 
     /// A session on the CPU, whatever the device, for a model whose weights lie in a file beside it.
+    ///
+    /// Such a model has hundreds of short products one after another. Waking a sleeping thread for each takes a good part of a step, and spinning
+    /// without end takes the processor from whoever else wants it, so threads spin for as long as the gaps between products last.
     pub(crate) fn session_of_file(&self, model: &Path, threads: usize) -> Result<Session> {
-        Ok(self.builder(threads)?.commit_from_file(model)?)
+        const SPIN_MICROSECONDS: &str = "20";
+        let builder = self.builder(threads)?.with_intra_op_spinning(true)?;
+        Ok(builder.with_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)?.commit_from_file(model)?)
     }
 
     fn builder(&self, threads: usize) -> Result<SessionBuilder> {
         Ok(Session::builder(&self.environment)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
             .with_optimization_level(GraphOptimizationLevel::All)?)
     }
 

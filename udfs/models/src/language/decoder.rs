@@ -168,7 +168,8 @@ impl Decoder {
         let weights = Weights::open(source)?;
         let sha256 = source_hash(source, &weights)?;
         let block = if form.precision.is_float() { String::new() } else { format!("-{}", form.block) };
-        let key = format!("{sha256}-{}{block}-{FORMAT}", form.precision.name());
+        let stem = format!("{sha256}-{}{block}-", form.precision.name());
+        let key = format!("{stem}{FORMAT}");
         durable::create_directory(cache)?;
         let target = cache.join(&key);
         if let Ok(found) = Self::open(&target) {
@@ -198,6 +199,7 @@ impl Decoder {
             tracing::warn!(path = %temporary.display(), %error, "an unfinished model stays until it is prepared again");
         }
         written?;
+        forget_older(cache, &stem);
         Self::open(&target)
     }
 
@@ -311,6 +313,28 @@ fn facts(weights: &Weights) -> Result<Facts> {
         chat_template: tokenizer::template(weights)?,
         licence: weights.licence()?,
     })
+}
+
+/// Deletes what earlier formats made of the same model in the same form. What another process is preparing or what cannot be deleted stays.
+fn forget_older(cache: &Path, stem: &str) {
+    let entries = fs::read_dir(cache).into_iter().flatten().flatten();
+    for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+        // A folder, or what a crash left of one.
+        let key = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")).unwrap_or(&name);
+        let format = key.strip_prefix(stem).and_then(|format| format.parse::<u32>().ok());
+        if format.is_none_or(|format| format >= FORMAT) {
+            continue;
+        }
+        let path = cache.join(&name);
+        let deleted = match Lock::take(cache.join(format!(".{key}.lock")), Sharing::Exclusive, Duration::ZERO) {
+            Ok(Some(_lock)) => fs::remove_dir_all(&path).map_err(Error::io(&path)),
+            Ok(None) => Err(Error::Busy { name: path.display().to_string() }),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(path = %path.display(), %error, "a model in an old format stays in the cache");
+        }
+    }
 }
 
 /// Writes all files of a prepared model.

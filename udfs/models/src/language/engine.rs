@@ -4,13 +4,14 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::adapter::Adapter;
 use super::constraint::{Constraint, Grammar, Vocabulary};
-use super::forward::Forward;
+use super::forward::{Forward, Lazy};
 use super::queue::{Answer, Job, Queue, Ticket};
 use super::sampling::Sampling;
 use super::slab::Cell;
@@ -37,12 +38,15 @@ pub struct Limits {
     pub max_tokens: usize,
     /// Threads that compute.
     pub threads: usize,
+    /// After this long without a request the memory of the model, of keys and values and of constraints is given back, and the next request loads
+    /// the model again. [`Duration::MAX`] keeps it always.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { slots: 32, queue: 4096, cache_bytes: 1 << 30, max_prompt: 4096, max_tokens: 1024, threads }
+        Self { slots: 32, queue: 4096, cache_bytes: 1 << 30, max_prompt: 4096, max_tokens: 1024, threads, idle: Duration::from_secs(600) }
     }
 }
 
@@ -135,6 +139,10 @@ pub struct Usage {
     pub device: Duration,
     /// Bytes of keys and values: rows and prefixes.
     pub cache_bytes: usize,
+    /// Whether the model is in memory.
+    pub loaded: bool,
+    /// How often it was loaded, with and without adapters.
+    pub loads: u64,
 }
 
 /// What the engine and its thread share.
@@ -143,12 +151,17 @@ struct Shared {
     queue: Queue,
     usage: Mutex<Usage>,
     tokens: Arc<Tokens>,
+    vocabulary: Mutex<Option<Arc<Vocabulary>>>,
 }
 
 impl Shared {
     fn usage(&self) -> MutexGuard<'_, Usage> {
         // Every state of the counters is whole, so a panic elsewhere does not spoil it.
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn vocabulary(&self) -> MutexGuard<'_, Option<Arc<Vocabulary>>> {
+        self.vocabulary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,7 +174,6 @@ pub struct Engine {
     limits: Limits,
     cell: Cell,
     multiple: usize,
-    vocabulary: Mutex<Option<Arc<Vocabulary>>>,
 }
 
 impl fmt::Debug for Engine {
@@ -182,14 +194,17 @@ impl Engine {
         }
         let facts = decoder.facts().clone();
         let cell = Cell { layers: facts.layers, kv_heads: facts.kv_heads, head_dim: facts.head_dim };
-        let session = runtime.session_of_file(&decoder.graph(), limits.threads)?;
-        let (loader, graph) = (Arc::clone(runtime), decoder.lora_graph());
-        let adapted = Box::new(move || loader.session_of_file(&graph, limits.threads));
-        let forward = Forward::new(session, adapted, cell, facts.vocab)?;
+        let graph = |path: PathBuf| {
+            let runtime = Arc::clone(runtime);
+            Lazy::new(move || runtime.session_of_file(&path, limits.threads))
+        };
+        let forward = Forward::new(graph(decoder.graph()), graph(decoder.lora_graph()), cell, facts.vocab)?;
         let multiple = forward.multiple();
         let tokens = Arc::new(decoder.tokens()?);
         let chat = decoder.chat(&tokens)?;
-        let shared = Arc::new(Shared { queue: Queue::new(limits.queue), usage: Mutex::default(), tokens });
+        let usage = Usage { loaded: forward.loaded(), loads: forward.loads(), ..Usage::default() };
+        let shared = Shared { queue: Queue::new(limits.queue), usage: Mutex::new(usage), tokens, vocabulary: Mutex::default() };
+        let shared = Arc::new(shared);
         let worker = worker::Worker::new(Arc::clone(&shared), forward, cell, limits, facts.eos.clone());
         let queue = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("language model".to_owned()).spawn(move || {
@@ -200,7 +215,7 @@ impl Engine {
             queue.queue.close();
         });
         let thread = thread.map_err(|error| Error::Runtime { reason: format!("no thread for the language model: {error}") })?;
-        Ok(Arc::new(Self { shared, thread: Some(thread), facts, chat, limits, cell, multiple, vocabulary: Mutex::new(None) }))
+        Ok(Arc::new(Self { shared, thread: Some(thread), facts, chat, limits, cell, multiple }))
     }
 
     /// Puts a request into the queue. `done` is called once, on the engine's thread, so it must be quick; it is not called when the ticket was
@@ -243,7 +258,7 @@ impl Engine {
 
     /// Made when the first constraint is: it takes a good part of a second.
     fn vocabulary(&self) -> Result<Arc<Vocabulary>> {
-        let mut vocabulary = self.vocabulary.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vocabulary = self.shared.vocabulary();
         if let Some(vocabulary) = vocabulary.as_ref() {
             return Ok(Arc::clone(vocabulary));
         }

@@ -27,27 +27,48 @@ pub(super) enum Kind {
 /// Scores of the last new token of each row.
 #[derive(Debug)]
 pub(super) struct Scores {
-    values: Vec<f32>,
+    values: Tensor<f32>,
     stride: usize,
     vocabulary: usize,
 }
 
 impl Scores {
     pub(super) fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.stride..][..self.vocabulary]
+        &self.values.extract_tensor().1[row * self.stride..][..self.vocabulary]
     }
 }
 
-/// Loads the graph that takes adapters.
-pub(super) type OpenAdapted = Box<dyn Fn() -> Result<Session> + Send>;
+/// A graph that is loaded when it is needed.
+pub(super) struct Lazy {
+    session: Option<Session>,
+    open: Box<dyn Fn() -> Result<Session> + Send>,
+    loads: u64,
+}
+
+impl Lazy {
+    pub(super) fn new(open: impl Fn() -> Result<Session> + Send + 'static) -> Self {
+        Self { session: None, open: Box::new(open), loads: 0 }
+    }
+
+    fn get(&mut self) -> Result<&mut Session> {
+        match &mut self.session {
+            Some(session) => Ok(session),
+            none => {
+                let session = (self.open)()?;
+                self.loads += 1;
+                Ok(none.insert(session))
+            }
+        }
+    }
+}
 
 /// The graph and its key-value memory.
 pub(super) struct Forward {
-    session: Session,
+    plain: Lazy,
     /// The same weights with adapters as inputs: loaded with the first adapter, since it takes memory again.
-    adapted: Option<Session>,
-    open_adapted: OpenAdapted,
+    adapted: Lazy,
     pub(super) slab: Slab,
+    cell: Cell,
     vocabulary: usize,
     /// The kernels give a row the same bits wherever it stands when the number of rows is a multiple of this.
     multiple: usize,
@@ -64,8 +85,9 @@ impl Forward {
     /// The number of rows that a probe compares with.
     const PROBE: usize = 8;
 
-    pub(super) fn new(session: Session, open_adapted: OpenAdapted, cell: Cell, vocabulary: usize) -> Result<Self> {
-        let mut forward = Self { session, adapted: None, open_adapted, slab: Slab::new(cell, Self::PROBE, 2)?, vocabulary, multiple: 1 };
+    /// Loads the plain graph.
+    pub(super) fn new(plain: Lazy, adapted: Lazy, cell: Cell, vocabulary: usize) -> Result<Self> {
+        let mut forward = Self { plain, adapted, slab: Slab::new(cell, Self::PROBE, 2)?, cell, vocabulary, multiple: 1 };
         forward.multiple = forward.probe()?;
         forward.slab = Slab::new(cell, 0, 0)?;
         Ok(forward)
@@ -73,6 +95,25 @@ impl Forward {
 
     pub(super) fn multiple(&self) -> usize {
         self.multiple
+    }
+
+    /// Whether the model is in memory.
+    pub(super) fn loaded(&self) -> bool {
+        self.plain.session.is_some() || self.adapted.session.is_some()
+    }
+
+    /// How often a graph was loaded.
+    pub(super) fn loads(&self) -> u64 {
+        self.plain.loads + self.adapted.loads
+    }
+
+    /// Gives all memory back; the next call loads what it needs. The slab is empty then.
+    pub(super) fn unload(&mut self) -> Result<()> {
+        // Its bindings hold the sessions.
+        self.slab = Slab::new(self.cell, 0, 0)?;
+        self.plain.session = None;
+        self.adapted.session = None;
+        Ok(())
     }
 
     /// Which numbers of rows give equal rows equal scores, bit for bit.
@@ -133,15 +174,11 @@ impl Forward {
             ("query_seqlens", tensor(&[batch], lengths.iter().map(|length| *length as i32).collect())?),
         ];
         let call = Call { first, rows: batch, adapter, inputs: &inputs, output: Self::OUTPUT };
-        let session = match (adapter, &mut self.adapted) {
-            (None, _) => &mut self.session,
-            (Some(_), Some(adapted)) => adapted,
-            (Some(_), none) => none.insert((self.open_adapted)()?),
-        };
-        let values = self.slab.run(session, &call)?;
-        let stride = copies * self.vocabulary;
-        if values.len() != batch * stride {
-            return Err(Error::graph(format!("the decoder gave {} scores instead of {}", values.len(), batch * stride)));
+        let graph = if adapter.is_some() { &mut self.adapted } else { &mut self.plain };
+        let values: Tensor<f32> = self.slab.run(graph.get()?, &call)?.downcast()?;
+        let (stride, found) = (copies * self.vocabulary, values.extract_tensor().1.len());
+        if found != batch * stride {
+            return Err(Error::graph(format!("the decoder gave {found} scores instead of {}", batch * stride)));
         }
         Ok(Scores { values, stride, vocabulary: self.vocabulary })
     }

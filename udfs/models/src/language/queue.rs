@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::engine::{Completion, Request};
 use crate::error::{Error, Result};
@@ -79,6 +79,14 @@ pub(super) struct Queue {
     limit: usize,
 }
 
+/// What waiting led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    Job,
+    Idle,
+    Closed,
+}
+
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -111,13 +119,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until there is a job; false when the queue was closed.
-    pub(super) fn wait(&self) -> bool {
-        let mut state = self.state();
-        while state.jobs.is_empty() && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until there is something to do, at most for `patience`.
+    pub(super) fn wait(&self, patience: Duration) -> Waited {
+        let nothing = |state: &mut State| state.jobs.is_empty() && !state.closed;
+        let waited = self.changed.wait_timeout_while(self.state(), patience, nothing);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match (state.closed, state.jobs.is_empty()) {
+            (true, _) => Waited::Closed,
+            (false, true) => Waited::Idle,
+            (false, false) => Waited::Job,
         }
-        !state.closed
     }
 
     pub(super) fn closed(&self) -> bool {

@@ -126,7 +126,7 @@ impl Slab {
     }
 
     /// Runs the session; gives the output. The session must be the same for all calls with the same adapter.
-    pub(super) fn run(&mut self, session: &mut Session, call: &Call<'_>) -> Result<Vec<f32>> {
+    pub(super) fn run(&mut self, session: &mut Session, call: &Call<'_>) -> Result<DynValue> {
         let key = (call.first, call.rows, call.adapter.map(Adapter::id));
         let mut binding = match self.bindings.remove(&key) {
             Some(binding) => binding,
@@ -135,16 +135,15 @@ impl Slab {
         for (name, value) in call.inputs {
             binding.bind_input(*name, value)?;
         }
-        let logits = {
-            let outputs = session.run_binding(&binding)?;
-            let value = outputs.get(call.output).ok_or_else(|| Error::graph(format!("the decoder has no output \"{}\"", call.output)))?;
-            value.try_extract_tensor::<f32>()?.1.to_vec()
-        };
+        let output = session.run_binding(&binding)?.remove(call.output);
+        let output = output.ok_or_else(|| Error::graph(format!("the decoder has no output \"{}\"", call.output)))?;
+        // The binding would keep the output, and the next call would write into it.
+        binding.bind_output_to_device(call.output, &cpu()?)?;
         if self.bindings.len() >= Self::BINDINGS {
             self.bindings.clear();
         }
         self.bindings.insert(key, binding);
-        Ok(logits)
+        Ok(output)
     }
 
     /// Exchanges two rows of at most `tokens` tokens.

@@ -150,6 +150,32 @@ fn preparing_again_finds_what_is_there_and_another_form_is_another_folder() {
 }
 
 #[test]
+fn what_an_older_format_left_of_the_same_model_and_form_goes_when_this_one_is_written() {
+    let cache = tempfile::tempdir().unwrap();
+    let prepare = || Decoder::prepare(&fixture("qwen2.gguf"), cache.path(), Form::default()).unwrap();
+    let now = prepare().folder().to_owned();
+    let key = now.file_name().unwrap().to_string_lossy().into_owned();
+    let stem = key.strip_suffix(&FORMAT.to_string()).unwrap();
+    fs::remove_dir_all(&now).unwrap();
+    let newer = FORMAT + 1;
+    let held = format!("{stem}0");
+    let gone = [format!("{stem}1"), format!("{stem}2"), format!(".{stem}2.new")];
+    let kept =
+        [held.clone(), format!("{stem}{newer}"), format!("{stem}old"), key.replace("int8-128", "int8-64"), key.replace("int8", "other")];
+    for name in gone.iter().chain(&kept) {
+        fs::create_dir(cache.path().join(name)).unwrap();
+        fs::write(cache.path().join(name).join(FACTS), "{}").unwrap();
+    }
+    // Another process works on this one.
+    let lock = Lock::take(cache.path().join(format!(".{held}.lock")), Sharing::Exclusive, Duration::ZERO).unwrap();
+    prepare().verify().unwrap();
+    drop(lock);
+    for (names, exist) in [(&gone[..], false), (&kept[..], true)] {
+        assert!(names.iter().all(|name| cache.path().join(name).exists() == exist), "{names:?}");
+    }
+}
+
+#[test]
 fn several_at_once_prepare_one_model() {
     let cache = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {

@@ -3,7 +3,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use serde::Deserialize;
 
-use super::super::testing::prepared;
+use super::super::testing::{prepare_tiny, prepared};
 use super::super::{Form, Precision};
 use super::*;
 
@@ -170,6 +170,56 @@ fn memory_is_limited_and_what_cannot_fit_is_told_with_numbers() {
         .map(|text| text.ids.len())
         .collect::<Vec<_>>();
     assert_eq!(lengths, [2, 20, 3, 24]);
+}
+
+fn wait_until_unloaded(engine: &Engine) {
+    while engine.usage().loaded {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_idle_engine_gives_its_memory_back_and_answers_the_next_request_alike() {
+    let engine = engine(Limits { idle: Duration::from_millis(5), ..Limits::default() });
+    let prompt = encode(&engine, "One, two, three, four, five, six, seven, eight, nine");
+    let constraint = engine.constraint(&Grammar::Choices(vec![" ten".to_owned()])).unwrap();
+    let ask = || [None, Some(constraint.clone())].map(|constraint| Request { shared: 10, constraint, ..request(&prompt, &greedy(6)) });
+    let first = complete(&engine, ask());
+    wait_until_unloaded(&engine);
+    let usage = engine.usage();
+    assert_eq!((usage.cache_bytes, usage.active, usage.completed), (0, 0, 2));
+    let again = complete(&engine, ask());
+    for (first, again) in first.iter().zip(&again) {
+        assert_eq!((&first.text, &first.ids), (&again.text, &again.ids));
+        assert_eq!(first.log_probability.to_bits(), again.log_probability.to_bits());
+    }
+    assert_eq!(again.iter().map(|text| text.shared_tokens).min(), Some(0), "the start is computed anew");
+}
+
+#[test]
+fn requests_under_way_keep_the_model_however_short_the_idle_time() {
+    let engine = engine(Limits { slots: 2, idle: Duration::ZERO, ..Limits::default() });
+    let prompt = encode(&engine, "Once upon a time");
+    wait_until_unloaded(&engine);
+    assert_eq!(engine.usage().loads, 1);
+    // All are in the queue before the first can be done, and more than two take turns.
+    let texts = complete(&engine, (20..25).map(|tokens| request(&prompt, &greedy(tokens))));
+    assert!(texts.iter().all(|text| texts[4].text.starts_with(&text.text)));
+    assert_eq!(engine.usage().loads, 2);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_again_is_an_error_of_the_request_and_no_more() {
+    let (_cache, decoder) = prepare_tiny("qwen2.gguf", Form::default());
+    let engine = Engine::start(&crate::testing::runtime(), &decoder, Limits { idle: Duration::ZERO, ..Limits::default() }).unwrap();
+    wait_until_unloaded(&engine);
+    let away = decoder.folder().with_extension("away");
+    std::fs::rename(decoder.folder(), &away).unwrap();
+    let (_ticket, answer) = submit(&engine, request(&[5, 6, 7], &greedy(3))).unwrap();
+    let error = answer.recv().unwrap().unwrap_err().to_string();
+    assert!(error.contains(&decoder.graph().display().to_string()), "{error}");
+    std::fs::rename(&away, decoder.folder()).unwrap();
+    assert!(!complete(&engine, [request(&[5, 6, 7], &greedy(3))])[0].ids.is_empty());
 }
 
 #[test]

@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::forward::{Feed, Forward, Kind, Scores};
 use super::super::prefix::Prefixes;
+use super::super::queue::Waited;
 use super::super::sampling::Scratch;
 use super::super::slab::{Cell, Slab};
 use super::plan::{self, BETWEEN_STEPS, Group, Size, Waiting};
@@ -38,7 +39,7 @@ impl Worker {
     /// Computes until the queue is closed.
     pub(super) fn run(mut self) {
         loop {
-            if self.rows.is_empty() && !self.shared.queue.wait() || self.shared.queue.closed() {
+            if self.rows.is_empty() && !self.wait() || self.shared.queue.closed() {
                 return;
             }
             self.drop_cancelled();
@@ -52,9 +53,35 @@ impl Worker {
         }
     }
 
+    /// Waits for a job; gives the memory back meanwhile, when none comes for long. False when the queue was closed.
+    fn wait(&mut self) -> bool {
+        let mut waited = self.shared.queue.wait(self.limits.idle);
+        if waited == Waited::Idle {
+            self.rest();
+            while waited == Waited::Idle {
+                waited = self.shared.queue.wait(Duration::MAX);
+            }
+        }
+        waited == Waited::Job
+    }
+
+    fn rest(&mut self) {
+        if let Err(error) = self.forward.unload() {
+            tracing::warn!(%error, "an idle language model keeps its memory");
+            return;
+        }
+        self.prefixes = Prefixes::default();
+        self.scratch = Scratch::default();
+        *self.shared.vocabulary() = None;
+        self.report();
+        tracing::info!(idle_seconds = self.limits.idle.as_secs(), "an idle language model gave its memory back");
+    }
+
     fn report(&self) {
         let mut usage = self.shared.usage();
         usage.active = self.rows.len();
+        usage.loaded = self.forward.loaded();
+        usage.loads = self.forward.loads();
         usage.cache_bytes = self.forward.slab.bytes() + self.prefixes.bytes();
     }
 
