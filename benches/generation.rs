@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let chat = engine.chat().ok_or("the model has no chat template")?;
     let sampling = Sampling { max_tokens: tokens, ..Sampling::default() };
     let prompts = (1..=rows).map(|row| {
-        let messages = [Message::new("user", &format!("{begin}{row}"))];
+        let messages = [Message::new("user", format!("{begin}{row}"))];
         Ok(engine.tokens().encode(&chat.render(&messages, true)?)?)
     });
     let prompts = prompts.collect::<Result<Vec<Vec<u32>>>>()?;
