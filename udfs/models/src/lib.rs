@@ -12,7 +12,7 @@ pub mod features;
 pub mod foreign;
 pub mod graph;
 pub mod language;
-mod metrics;
+pub mod metrics;
 pub mod model;
 mod net;
 pub mod onnx;

@@ -1,4 +1,7 @@
-//! The metrics that training watches.
+//! Metrics: those that training watches, and the statistics behind the aggregates of SQL.
+
+pub mod part;
+pub mod statistic;
 
 /// Mean log loss of probabilities against labels 0/1, in nats; probabilities are kept 1e-7 away from 0 and 1. NaN without rows.
 pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
