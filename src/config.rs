@@ -23,6 +23,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The models' runtime.
     pub models: ModelsConfig,
+    /// The language models' engines.
+    pub texts: TextsConfig,
     /// What a client and the server may use.
     pub limits: Limits,
     /// The log.
@@ -48,6 +50,21 @@ pub struct ServerConfig {
 pub struct ModelsConfig {
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+}
+
+/// What the engine of each language model may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextsConfig {
+    /// Texts that are written together.
+    pub rows: usize,
+    /// Texts that may wait; beyond it a statement is refused.
+    pub queue: usize,
+    /// Memory for the keys and values of prompts and texts.
+    pub cache: ByteSize,
+    /// A model that nobody asked for so long gives its memory back.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
 }
 
 /// What a client and the server may use.
@@ -96,6 +113,7 @@ impl Default for Config {
             state: PathBuf::new(),
             server: ServerConfig { host: "127.0.0.1".to_owned(), port: 5433, grace: Duration::from_secs(30) },
             models: ModelsConfig { device: "auto".to_owned() },
+            texts: TextsConfig { rows: 32, queue: 4096, cache: ByteSize::gib(1), idle: Duration::from_secs(10 * 60) },
             limits: Limits {
                 connections: 100,
                 memory: Memory::Share(50),
@@ -178,6 +196,9 @@ impl Config {
             ("limits.connections", self.limits.connections == 0),
             ("limits.memory", self.limits.memory.bytes() == 0),
             ("limits.message_size", self.limits.message_size.as_u64() == 0),
+            ("texts.rows", self.texts.rows == 0),
+            ("texts.queue", self.texts.queue == 0),
+            ("texts.cache", self.texts.cache.as_u64() == 0),
         ];
         match zeros.iter().find(|(_, zero)| *zero) {
             Some((key, _)) => Err(Error::Zero(key)),

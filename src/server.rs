@@ -214,7 +214,15 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::mod
         let source = assets.language_model().map_err(|e| e.to_string())?;
         Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: assets.prepared() })
     };
-    Models::open(&config.models_folder(), config.models.device.parse()?, Box::new(library), Box::new(language)).map(Arc::new)
+    let texts = stratagem_udfs::language::Limits {
+        slots: config.texts.rows,
+        queue: config.texts.queue,
+        cache_bytes: usize::try_from(config.texts.cache.as_u64()).unwrap_or(usize::MAX),
+        idle: config.texts.idle,
+        ..Default::default()
+    };
+    let device = config.models.device.parse()?;
+    Models::open(&config.models_folder(), device, Box::new(library), Box::new(language), texts).map(Arc::new)
 }
 
 fn memory_and_disk(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {

@@ -5,6 +5,7 @@ pub(crate) mod functions;
 mod kept;
 mod model;
 mod parameters;
+mod prompt;
 mod rewrite;
 mod write;
 
@@ -241,6 +242,10 @@ impl Session {
             }
             Command::DropModel { if_exists, targets } => self.drop_models(*if_exists, targets).await,
             Command::AlterModel { name, alias, version } => self.alter_model(name, alias, *version).await,
+            Command::CreatePrompt { name, or_replace, if_not_exists, text } => {
+                self.create_prompt(name, *or_replace, *if_not_exists, text).await
+            }
+            Command::DropPrompt { if_exists, targets } => self.drop_prompts(*if_exists, targets).await,
             Command::Set { local, name, value } => self.set(*local, name, value.as_deref()),
             Command::Reset(name) => self.reset(name.as_deref()),
             Command::Show(name) => {

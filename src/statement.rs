@@ -1,6 +1,7 @@
 //! What a client may say: the allow-list of statements, parsed into what the session does with them.
 
 mod model;
+mod prompt;
 
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, ContextModifier, CreateTable, CreateView, DescribeAlias, DiscardObject, Expr, Insert, ObjectName, ObjectType,
@@ -39,6 +40,10 @@ pub(crate) enum Command {
     DropModel { if_exists: bool, targets: Vec<(ModelName, Option<u32>)> },
     /// ALTER MODEL SET ALIAS; no version is DROP ALIAS.
     AlterModel { name: ModelName, alias: String, version: Option<u32> },
+    /// CREATE PROMPT.
+    CreatePrompt { name: ModelName, or_replace: bool, if_not_exists: bool, text: String },
+    /// DROP PROMPT, of prompts and of versions.
+    DropPrompt { if_exists: bool, targets: Vec<(ModelName, Option<u32>)> },
     /// SET; no value is DEFAULT.
     Set { local: bool, name: String, value: Option<String> },
     /// RESET; no name is ALL.
@@ -77,6 +82,8 @@ impl Command {
                 | Command::CreateModel { .. }
                 | Command::DropModel { .. }
                 | Command::AlterModel { .. }
+                | Command::CreatePrompt { .. }
+                | Command::DropPrompt { .. }
         )
     }
 
@@ -99,6 +106,8 @@ impl Command {
             Command::CreateModel { .. } => "CREATE MODEL",
             Command::DropModel { .. } => "DROP MODEL",
             Command::AlterModel { .. } => "ALTER MODEL",
+            Command::CreatePrompt { .. } => "CREATE PROMPT",
+            Command::DropPrompt { .. } => "DROP PROMPT",
             Command::Set { .. } => "SET",
             Command::Reset(_) => "RESET",
             Command::Show(_) => "SHOW",
@@ -123,7 +132,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Command>, SqlError> {
         if parser.peek_token_ref().token == Token::EOF {
             return Ok(commands);
         }
-        commands.push(match model::parse(&mut parser, sql) {
+        commands.push(match model::parse(&mut parser, sql).or_else(|| prompt::parse(&mut parser)) {
             Some(parsed) => parsed?,
             None => command(parser.parse_statement()?)?,
         });
@@ -217,8 +226,9 @@ fn refused(statement: &Statement) -> SqlError {
             SqlState::InsufficientPrivilege,
             format!("{} is not allowed: SQL has no access to files or the network", words[0]),
         ),
-        _ => unsupported(&if words.is_empty() { "this statement".to_owned() } else { words.join(" ") })
-            .with_hint("this server runs queries, CREATE MODEL, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions"),
+        _ => unsupported(&if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }).with_hint(
+            "this server runs queries, CREATE MODEL, CREATE PROMPT, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions",
+        ),
     }
 }
 

@@ -82,7 +82,10 @@ impl Session {
     }
 
     /// Does a piece of work with the registry apart from the sockets.
-    async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce(&Models) -> Result<T, Error> + Send + 'static) -> Result<T, SqlError> {
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Models) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, SqlError> {
         let models = Arc::clone(&self.engine.models);
         match AbortOnDropHandle::new(self.engine.compute.spawn_blocking(move || work(&models))).await {
             Ok(result) => result.map_err(SqlError::from),

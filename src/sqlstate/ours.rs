@@ -79,7 +79,10 @@ fn function(error: &FunctionError) -> SqlError {
 fn model(error: &ModelError) -> SqlError {
     use SqlState::*;
     let state = match error {
-        ModelError::NoSuchModel { .. } | ModelError::NoSuchVersion { .. } | ModelError::NoSuchAlias { .. } => UndefinedObject,
+        ModelError::NoSuchModel { .. }
+        | ModelError::NoSuchVersion { .. }
+        | ModelError::NoSuchAlias { .. }
+        | ModelError::NoSuchPrompt { .. } => UndefinedObject,
         ModelError::InvalidName { .. } | ModelError::Data { .. } | ModelError::InvalidOption { .. } => InvalidParameterValue,
         ModelError::Corrupt { .. } => DataCorrupted,
         ModelError::Unsupported { .. } => FeatureNotSupported,

@@ -35,7 +35,7 @@ pub(super) fn parse(parser: &mut Parser<'_>, sql: &str) -> Option<Result<Command
 }
 
 /// Takes these words if they are next, in any case.
-fn words(parser: &mut Parser<'_>, expected: &[&str]) -> bool {
+pub(super) fn words(parser: &mut Parser<'_>, expected: &[&str]) -> bool {
     let next = |(n, word): (usize, &&str)| match &parser.peek_nth_token_ref(n).token {
         Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
         _ => false,
@@ -153,14 +153,14 @@ fn alter(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
 }
 
 /// The name of a model.
-fn name(parser: &mut Parser<'_>) -> Result<ModelName, SqlError> {
+pub(super) fn name(parser: &mut Parser<'_>) -> Result<ModelName, SqlError> {
     let at = parser.peek_token_ref().span.start;
     let name = fold(&parser.parse_identifier()?);
     ModelName::parse(&name).map_err(|error| at_place(SqlError::from(error), at))
 }
 
 /// `ctr`, `ctr@3`, `"ctr@3"` or `'ctr@3'`.
-fn reference(parser: &mut Parser<'_>) -> Result<ModelRef, SqlError> {
+pub(super) fn reference(parser: &mut Parser<'_>) -> Result<ModelRef, SqlError> {
     let at = parser.peek_token_ref().span.start;
     let mut written = fold(&parser.parse_identifier()?);
     if parser.consume_token(&Token::AtSign) {
@@ -180,7 +180,7 @@ fn offset(sql: &str, at: Location) -> usize {
     sql[line..].char_indices().zip(1..).find(|(_, column)| *column == at.column).map_or(sql.len(), |((byte, _), _)| line + byte)
 }
 
-fn at_place(mut error: SqlError, at: Location) -> SqlError {
+pub(super) fn at_place(mut error: SqlError, at: Location) -> SqlError {
     error.location = Some((at.line, at.column));
     error
 }

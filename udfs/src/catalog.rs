@@ -19,6 +19,7 @@ mod aliases;
 mod evaluations;
 mod language_models;
 mod models;
+mod prompts;
 mod training_metrics;
 mod training_runs;
 mod usage;
@@ -43,6 +44,7 @@ pub fn tables() -> &'static [&'static Table] {
         &evaluations::TABLE,
         &language_models::TABLE,
         &models::TABLE,
+        &prompts::TABLE,
         &training_metrics::TABLE,
         &training_runs::TABLE,
         &usage::TABLE,

@@ -384,6 +384,7 @@ pub fn functions() -> &'static [&'static Function] {
     static FUNCTIONS: &[&Function] = &[
         &crate::count_tokens::DECLARATION,
         &crate::generate::DECLARATION,
+        &crate::prompt::DECLARATION,
         &crate::auc::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::generate_strategy::DECLARATION,

@@ -12,12 +12,14 @@ use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use futures::future::try_join_all;
 use stratagem_models::language::{Completion, Engine, Finish, Sampling};
+use stratagem_models::prompt::{Prompt, Value};
 
 use crate::ask::{Answering, Asked, Literals, Manner, Memory, Question};
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
 use crate::models::{Held, Models};
+use crate::prompt::{self, Variables};
 use crate::usage::{Meter, OnError};
 
 mod brief;
@@ -53,6 +55,13 @@ pub static DECLARATION: Function = Function {
         Parameter::value("offer", Type::Text, "The offer, word for word; NULL or `'none'` is no offer.").or("NULL"),
         Parameter::value("language", Type::Text, "`'en'`, `'de'`, `'fr'`, `'es'`, `'it'`, `'pt'`, `'nl'`, `'zh'` or `'ja'`.").or("'en'"),
         Parameter::value("n", Type::Integer, "How many drafts that hold are compared, from 1 to 16.").or("4"),
+        Parameter::value(
+            "prompt",
+            Type::Text,
+            "A prompt that CREATE PROMPT has made, which the model reads before the product and the tone, in place of the built-in advertisements. \
+             Its variables are `product`, `offer`, `channel`, `goal`, `tone`, `language` and the columns of the row; NULL is the built-in one.",
+        )
+        .or("NULL"),
         Parameter::value("model", Type::Text, "The language model; NULL is the installed one, `'smollm2'`.").or("NULL"),
         Parameter::value("seed", Type::BigInt, "Start of the random numbers, for each row.").or("0"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a draft.").or("64"),
@@ -106,8 +115,8 @@ pub static DECLARATION: Function = Function {
            `seed => c.customer_id` varies it.",
     example: "SELECT c.customer_id, generate_strategy(c, goal => 'repurchase', offer => '10% off', seed => 7) FROM customers c LIMIT 5",
     errors: &[
-        Failure { sqlstate: "42703", when: "no column of the row names what is promoted, or the click model misses a feature" },
-        Failure { sqlstate: "42704", when: "the language model or the click model does not exist" },
+        Failure { sqlstate: "42703", when: "no column of the row names what is promoted, the click model misses a feature, or the prompt a variable" },
+        Failure { sqlstate: "42704", when: "the language model, the click model or the prompt does not exist" },
         Failure { sqlstate: "22023", when: "an option is out of range, or the product and the offer are too long for the channel" },
         Failure { sqlstate: "53400", when: "too many requests are waiting, or `ml.max_tokens_per_query` is used up" },
         Failure { sqlstate: "57014", when: "`ml.timeout` is over" },
@@ -115,7 +124,7 @@ pub static DECLARATION: Function = Function {
     ],
 };
 
-/// The name and version of the advertisements that a model goes on from.
+/// The name and version of the advertisements that a model goes on from where no prompt is given.
 const PROMPT: &str = "built-in@1";
 
 /// The most drafts that are compared.
@@ -144,11 +153,20 @@ pub(crate) struct Strategy {
     memory: Arc<Memory>,
     /// The click model that ranks, once it is settled for the statement.
     judge: Option<Arc<Held>>,
+    /// The prompt, once it is settled for the statement.
+    prompt: Option<Arc<Prompt>>,
 }
 
 impl Strategy {
     pub(crate) fn function(declaration: &'static Function, models: &Arc<Models>, signature: Signature) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::from(Self { declaration, models: Arc::clone(models), signature, memory: Arc::default(), judge: None }))
+        Arc::new(ScalarUDF::from(Self {
+            declaration,
+            models: Arc::clone(models),
+            signature,
+            memory: Arc::default(),
+            judge: None,
+            prompt: None,
+        }))
     }
 
     /// Whether all drafts that hold are asked for, not the best alone.
@@ -165,9 +183,14 @@ impl Strategy {
         self.declaration.position("rank_by")
     }
 
-    /// The function for the calls of one statement; the columns of the row that it reads.
-    pub(crate) fn with(&self, memory: &Arc<Memory>, judge: Option<Arc<Held>>) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::from(Self { memory: Arc::clone(memory), judge, ..self.clone() }))
+    /// The place of the argument that may name a prompt.
+    pub(crate) fn prompt(&self) -> Option<usize> {
+        self.declaration.position("prompt")
+    }
+
+    /// The function for the calls of one statement.
+    pub(crate) fn with(&self, memory: &Arc<Memory>, judge: Option<Arc<Held>>, prompt: Option<Arc<Prompt>>) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::from(Self { memory: Arc::clone(memory), judge, prompt, ..self.clone() }))
     }
 
     /// The click model that an argument names, if it names one.
@@ -176,8 +199,19 @@ impl Strategy {
     }
 
     /// The columns of a row that a call can read.
-    pub(crate) fn columns(judge: Option<&Held>) -> Vec<&str> {
-        brief::COLUMNS.into_iter().chain(judge.into_iter().flat_map(|judge| judge.intake().columns())).collect()
+    pub(crate) fn columns<'a>(judge: Option<&'a Held>, prompt: Option<&'a Prompt>) -> Vec<&'a str> {
+        let judged = judge.into_iter().flat_map(|judge| judge.intake().columns());
+        let filled_in = prompt.into_iter().flat_map(|prompt| prompt.template.variables()).map(String::as_str);
+        brief::COLUMNS.into_iter().chain(judged).chain(filled_in).collect()
+    }
+
+    /// The prompt that a call names, if it names one.
+    fn named(&self, prompt: Option<&str>) -> Result<Option<Arc<Prompt>>, Error> {
+        match (&self.prompt, prompt) {
+            (Some(held), _) => Ok(Some(Arc::clone(held))),
+            (None, Some(reference)) => Ok(Some(Arc::new(self.models.prompts().get(reference)?))),
+            (None, None) => Ok(None),
+        }
     }
 
     /// The click model that ranks.
@@ -192,13 +226,16 @@ impl Strategy {
     }
 
     /// The drafts of a brief that hold, in the order they were drawn, and the tokens that were written for all.
-    async fn drafts(&self, brief: &Brief, banned: &[String], seed: i64, call: &Call<'_>) -> Result<(Vec<Draft>, usize)> {
-        let options = call.options;
-        let checker = Checker::new(brief, banned);
+    async fn drafts(&self, brief: &Brief, row: &Row<'_>, call: &Call<'_>) -> Result<(Vec<Draft>, usize)> {
+        let (options, banned, seed) = (call.options, row.banned(), row.seed());
+        let checker = Checker::new(brief, &banned, call.prompt.map(|prompt| prompt.template.text()));
         let sampling = Sampling { temperature: TEMPERATURE, top_p: 0.95, max_tokens: options.max_tokens, ..Sampling::default() };
         let grammar = Some(copy::grammar(brief));
         let asked = Asked::from(Manner { model: options.model.clone(), sampling, grammar, chat: false });
-        let prompt = copy::prompt(brief);
+        let prompt = match call.prompt {
+            Some(own) => format!("{}\n\n{}", row.filled_in(own, brief)?.trim_end(), copy::question(brief)),
+            None => copy::prompt(brief),
+        };
         let tokens = call.engine.tokens();
         let common = |word: &str| tokens.encode_data(&format!(" {word}")).is_ok_and(|ids| ids.len() == 1);
         let object = format!("the prompt of {}", self.declaration.name);
@@ -231,7 +268,7 @@ impl Strategy {
     /// The strategies of a row, the best first; none if it names no product.
     async fn strategies(&self, row: &Row<'_>, call: &Call<'_>) -> Result<Vec<Written>> {
         let Some(brief) = row.brief()? else { return Ok(Vec::new()) };
-        let (drafts, tokens) = self.drafts(&brief, &row.banned(), row.seed(), call).await?;
+        let (drafts, tokens) = self.drafts(&brief, row, call).await?;
         let count = drafts.len();
         let template = Draft { copy: template::wording(&brief), likelihood: None };
         let drafts = if drafts.is_empty() { vec![template] } else { drafts };
@@ -263,7 +300,10 @@ impl Strategy {
 
 impl PartialEq for Strategy {
     fn eq(&self, other: &Self) -> bool {
-        let version = |strategy: &Self| strategy.judge.as_ref().map(|judge| judge.pinned().clone());
+        let version = |strategy: &Self| {
+            let prompt = strategy.prompt.as_ref().map(ToString::to_string);
+            (strategy.judge.as_ref().map(|judge| judge.pinned().clone()), prompt)
+        };
         self.declaration.name == other.declaration.name && Arc::ptr_eq(&self.models, &other.models) && version(self) == version(other)
     }
 }
@@ -309,6 +349,7 @@ struct Options {
     model: Option<String>,
     max_tokens: usize,
     rank_by: String,
+    prompt: Option<String>,
     on_error: Option<OnError>,
 }
 
@@ -326,7 +367,8 @@ impl Options {
         if budget == Some(0) {
             return Err(Error::value(literals.object("budget"), "is not at least 1"));
         }
-        Ok(Self { n, budget, model: literals.text("model")?, max_tokens, rank_by, on_error: literals.on_error()? })
+        let (model, prompt, on_error) = (literals.text("model")?, literals.text("prompt")?, literals.on_error()?);
+        Ok(Self { n, budget, model, max_tokens, rank_by, prompt, on_error })
     }
 }
 
@@ -335,6 +377,7 @@ struct Call<'a> {
     engine: &'a Engine,
     options: &'a Options,
     judge: Option<&'a Held>,
+    prompt: Option<&'a Prompt>,
     meter: &'a Arc<Meter>,
 }
 
@@ -436,6 +479,23 @@ impl Row<'_> {
         if seeds.is_valid(self.place) { seeds.value(self.place) } else { 0 }
     }
 
+    /// A prompt with the values of the brief and of the row.
+    fn filled_in(&self, prompt: &Prompt, brief: &Brief) -> Result<String> {
+        let customers = self.customers;
+        let own = Variables::new(prompt, &customers.fields, &customers.columns)?;
+        let channel = brief.channel.to_string();
+        let decided = [
+            ("product", Value::Text(&brief.product)),
+            ("offer", brief.offer.as_deref().map_or(Value::Null, Value::Text)),
+            ("channel", Value::Text(&channel)),
+            ("goal", Value::Text(&brief.goal)),
+            ("tone", Value::Text(&brief.tone)),
+            ("language", Value::Text(brief.language.name())),
+        ];
+        // The brief comes last: what was decided counts.
+        Ok(prompt.template.render(own.at(self.place).chain(decided)).map_err(Error::from)?)
+    }
+
     /// What a click model predicts for the drafts.
     fn judged(&self, judge: &Held, brief: &Brief, drafts: &[Draft]) -> Result<Vec<Option<f64>>> {
         let rows = drafts.len();
@@ -486,7 +546,7 @@ fn fields() -> Fields {
 }
 
 /// The rows of strategies; a place without one is NULL.
-fn rows_of(strategies: &[Option<Written>], model: &str) -> StructArray {
+fn rows_of(strategies: &[Option<Written>], model: &str, prompt: Option<&Prompt>) -> StructArray {
     let text = |value: &dyn Fn(&Written) -> Option<String>| -> ArrayRef {
         Arc::new(strategies.iter().map(|strategy| strategy.as_ref().and_then(value)).collect::<StringArray>())
     };
@@ -503,7 +563,7 @@ fn rows_of(strategies: &[Option<Written>], model: &str) -> StructArray {
         text(&|strategy| Some(strategy.draft.copy.body(&strategy.brief))),
         text(&|strategy| Some(strategy.rationale.clone())),
         text(&|strategy| Some(if by_model(strategy) { "model" } else { "template" }.to_owned())),
-        text(&|_| Some(PROMPT.to_owned())),
+        text(&|_| Some(prompt.map_or(PROMPT.to_owned(), ToString::to_string))),
         text(&|strategy| by_model(strategy).then(|| model.to_owned())),
         Arc::new(strategies.iter().map(|strategy| strategy.as_ref().map(tokens)).collect::<Int32Array>()),
         Arc::new(strategies.iter().map(|strategy| strategy.as_ref().and_then(|strategy| strategy.score)).collect::<Float64Array>()),
@@ -539,7 +599,8 @@ impl Work for Strategy {
         let customers = Customers::new(self.declaration, &arguments)?;
         let judge = self.judge(&options.rank_by)?;
         let Answering { engine, name: model } = self.memory.engine(&self.models, options.model.as_deref()).await?;
-        let call = Call { engine: &engine, options: &options, judge: judge.as_deref(), meter };
+        let prompt = self.named(options.prompt.as_deref())?;
+        let call = Call { engine: &engine, options: &options, judge: judge.as_deref(), prompt: prompt.as_deref(), meter };
         let mut answers = Vec::with_capacity(arguments.number_rows);
         for place in 0..arguments.number_rows {
             let row = Row { customers: &customers, place };
@@ -552,10 +613,10 @@ impl Work for Strategy {
             }
         }
         if self.all() {
-            return Ok(Arc::new(candidates::lists(answers, &model)));
+            return Ok(Arc::new(candidates::lists(answers, &model, prompt.as_deref())));
         }
         let best: Vec<Option<Written>> = answers.into_iter().map(|strategies| strategies.into_iter().next()).collect();
-        Ok(Arc::new(rows_of(&best, &model)))
+        Ok(Arc::new(rows_of(&best, &model, prompt.as_deref())))
     }
 }
 
@@ -586,6 +647,9 @@ impl ScalarUDFImpl for Strategy {
         promoting(row, self.declaration.name)?;
         if let Some(judge) = self.judge(&options.rank_by)? {
             judge.intake().bind(&judge.pinned().to_string(), &judged_fields(row))?;
+        }
+        if let Some(prompt) = self.named(options.prompt.as_deref())? {
+            prompt::check(&prompt, row, &BRIEF)?;
         }
         self.models.language_name(options.model.as_deref()).map_err(Error::from)?;
         Ok(Arc::new(Field::new(self.declaration.name, self.data_type(), true)))

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use stratagem_models::language::{Decoder, Engine, Limits};
-pub use stratagem_models::language::{Facts, Form, Precision, Shelf};
+use stratagem_models::language::{Decoder, Engine};
+pub use stratagem_models::language::{Facts, Form, Limits, Precision, Shelf};
 use stratagem_models::runtime::Runtime;
 
 use crate::models::{Error, ModelName, Result, lock};
@@ -31,6 +31,7 @@ pub type Installed = Box<dyn Fn() -> std::result::Result<Checkpoint, String> + S
 pub(crate) struct Languages {
     installed: Installed,
     shelf: Shelf,
+    limits: Limits,
     resident: Mutex<Resident>,
 }
 
@@ -61,8 +62,8 @@ pub(crate) struct Known {
 }
 
 impl Languages {
-    pub(crate) fn new(installed: Installed, shelf: Shelf) -> Self {
-        Self { installed, shelf, resident: Mutex::default() }
+    pub(crate) fn new(installed: Installed, shelf: Shelf, limits: Limits) -> Self {
+        Self { installed, shelf, limits, resident: Mutex::default() }
     }
 
     fn installed(&self) -> Result<Checkpoint> {
@@ -108,7 +109,7 @@ impl Languages {
                 Decoder::prepare(&source, &cache, Form::default())?
             }
         };
-        let started = Engine::start(&runtime()?, &decoder, Limits::default())?;
+        let started = Engine::start(&runtime()?, &decoder, self.limits)?;
         Ok(Arc::clone(engine.insert(started)))
     }
 

@@ -33,6 +33,7 @@ pub mod predict;
 pub mod predict_ctr;
 pub mod predict_cvr;
 pub mod prepare;
+pub mod prompt;
 pub mod reference;
 mod relation;
 pub mod rewrite;
@@ -55,7 +56,8 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
         vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
     );
-    let language = [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models)];
+    let language =
+        [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
     builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend([
         Arc::new(MetricAggregate::<auc::Auc>::function()),

@@ -10,6 +10,7 @@ use stratagem_models::exchange;
 pub use stratagem_models::exchange::Import;
 use stratagem_models::language::Engine;
 use stratagem_models::model::Model;
+use stratagem_models::prompt::Prompts;
 use stratagem_models::registry::Registry;
 pub use stratagem_models::registry::{DEFAULT_ALIAS, VersionInfo};
 pub use stratagem_models::runtime::{Device, Runtime};
@@ -17,7 +18,7 @@ pub use stratagem_models::runtime::{Device, Runtime};
 pub use stratagem_models::error::{Error, Result};
 
 use crate::intake::Intake;
-use crate::language::{Facts, Form, Installed, Known, Languages, Shelf};
+use crate::language::{Facts, Form, Installed, Known, Languages, Limits, Shelf};
 use crate::usage::Ledger;
 pub use stratagem_models::registry::{ModelName, ModelRef, Selector};
 
@@ -89,6 +90,7 @@ pub struct Models {
     resident: Mutex<Resident>,
     intakes: Mutex<HashMap<Pinned, Arc<Intake>>>,
     languages: Languages,
+    prompts: Prompts,
     ledger: Ledger,
 }
 
@@ -106,8 +108,8 @@ struct Slot {
 }
 
 impl Models {
-    /// Opens a folder of models; imported language models are in the folder `language` beside it. The runtime is loaded when the first model is needed; a server without one starts all the same.
-    pub fn open(folder: &Path, device: Device, library: Library, language: Installed) -> Result<Self> {
+    /// Opens a folder of models; imported language models are in the folder `language` beside it, prompts in `prompts`. The runtime is loaded when the first model is needed; a server without one starts all the same.
+    pub fn open(folder: &Path, device: Device, library: Library, language: Installed, texts: Limits) -> Result<Self> {
         Ok(Self {
             registry: Registry::open(folder)?,
             library,
@@ -115,7 +117,8 @@ impl Models {
             runtime: Mutex::default(),
             resident: Mutex::default(),
             intakes: Mutex::default(),
-            languages: Languages::new(language, Shelf::new(folder.with_file_name("language"))),
+            languages: Languages::new(language, Shelf::new(folder.with_file_name("language")), texts),
+            prompts: Prompts::new(folder.with_file_name("prompts")),
             ledger: Ledger::default(),
         })
     }
@@ -123,6 +126,11 @@ impl Models {
     /// The models on disk.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The prompt templates.
+    pub fn prompts(&self) -> &Prompts {
+        &self.prompts
     }
 
     /// The runtime, loaded now if it was not before. A failure is not remembered: the library may be there the next time.

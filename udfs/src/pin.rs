@@ -11,6 +11,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
+use stratagem_models::prompt::Prompt;
 
 use crate::ask::Memory;
 use crate::error::Error;
@@ -18,6 +19,7 @@ use crate::generate::Generate;
 use crate::generate_strategy::Strategy;
 use crate::models::{Held, Models};
 use crate::predict_ctr::Score;
+use crate::prompt::Render;
 
 /// `predict_ctr('ctr', ...)` becomes `predict_ctr('ctr@3', ...)`, the same version everywhere in the statement.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct PinModels(pub(crate) Arc<Models>);
 #[derive(Default)]
 struct Pins {
     models: HashMap<String, Arc<Held>>,
+    prompts: HashMap<String, Arc<Prompt>>,
     memory: Arc<Memory>,
 }
 
@@ -60,6 +63,16 @@ impl PinModels {
         Ok(held)
     }
 
+    /// The version of a prompt that a reference means in this statement.
+    fn prompt(&self, reference: &str, pins: &mut Pins) -> Result<Arc<Prompt>> {
+        if let Some(held) = pins.prompts.get(reference) {
+            return Ok(Arc::clone(held));
+        }
+        let held = Arc::new(self.0.prompts().get(reference).map_err(Error::from)?);
+        pins.prompts.insert(reference.to_owned(), Arc::clone(&held));
+        Ok(held)
+    }
+
     fn pin(&self, expression: Expr, pins: &mut Pins) -> Result<Transformed<Expr>> {
         let Expr::ScalarFunction(call) = expression else { return Ok(Transformed::no(expression)) };
         if let Some(generate) = call.func.inner().downcast_ref::<Generate>() {
@@ -72,9 +85,23 @@ impl PinModels {
                 Some(Expr::Literal(rank_by, _)) => Strategy::ranks_by(rank_by).map(|name| self.held(name, pins)).transpose()?,
                 _ => None,
             };
+            let prompt = match strategy.prompt().and_then(|position| call.args.get(position)) {
+                Some(Expr::Literal(prompt, _)) => prompt.try_as_str().flatten().map(|prompt| self.prompt(prompt, pins)).transpose()?,
+                _ => None,
+            };
             let mut args = call.args;
-            prune(&mut args[0], &Strategy::columns(judge.as_deref()));
-            let func = strategy.with(&pins.memory, judge);
+            prune(&mut args[0], &Strategy::columns(judge.as_deref(), prompt.as_deref()));
+            let func = strategy.with(&pins.memory, judge, prompt);
+            return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })));
+        }
+        if let Some(render) = call.func.inner().downcast_ref::<Render>() {
+            let Some(Expr::Literal(prompt, _)) = call.args.first() else { return Err(Render::not_constant().into()) };
+            let held = self.prompt(Render::reference(prompt)?, pins)?;
+            let mut args = call.args;
+            args[0] = Expr::Literal(ScalarValue::Utf8(Some(held.to_string())), None);
+            let variables: Vec<&str> = held.template.variables().iter().map(String::as_str).collect();
+            prune(&mut args[1], &variables);
+            let func = render.with(Arc::clone(&held));
             return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })));
         }
         let Some(score) = call.func.inner().downcast_ref::<Score>() else {

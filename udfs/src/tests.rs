@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::error::find;
-use crate::language::Checkpoint;
+use crate::language::{Checkpoint, Limits};
 use crate::models::Models;
 use crate::notice::{Notice, Notices};
 use crate::usage::Client;
@@ -30,6 +30,7 @@ mod catalogs;
 mod generating;
 mod metrics;
 mod preparing;
+mod prompting;
 mod relations;
 mod scoring;
 mod strategies;
@@ -95,7 +96,8 @@ impl Shop {
     }
 
     async fn over(folder: TempDir, partitions: usize) -> Self {
-        let models = Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(library), Box::new(language)).unwrap());
+        let models = Models::open(&folder.path().join("models"), Device::Cpu, Box::new(library), Box::new(language), Limits::default());
+        let models = Arc::new(models.unwrap());
         let (sender, notices) = Notices::channel();
         let client = Arc::new(Client::new(7, "analyst"));
         let config = SessionConfig::new()
@@ -158,6 +160,10 @@ impl Shop {
         Refusal { message: error.to_string(), detail: error.detail().unwrap_or_default(), hint: error.hint().unwrap_or_default() }
     }
 
+    fn prompt(&self, name: &str, text: &str) -> u32 {
+        self.models.prompts().create(&name.parse().unwrap(), text).unwrap()
+    }
+
     async fn train(&self, name: &str, more: &str) -> Vec<Vec<String>> {
         self.rows(&format!("SELECT * FROM finetune('{name}', $${TRAINING}$$, 'click', epochs => 2, ensembles => 1{more})")).await
     }
@@ -191,6 +197,7 @@ const TRAINING: &str = "SELECT user_id, item_id, slot, price, ts, click FROM imp
 async fn every_example_runs() {
     let shop = Shop::open().await;
     shop.train("ctr", "").await;
+    shop.prompt("welcome", "Say hello to customer {{customer_id}}, who likes {{favourite_category}}.");
     for function in crate::declaration::functions() {
         let rows = shop.run(function.example).await;
         assert!(rows.is_ok_and(|batches| batches.iter().any(|batch| batch.num_rows() > 0)), "{}", function.name);

@@ -112,6 +112,14 @@ pub enum Error {
         /// The aliases of the version, sorted.
         aliases: Vec<String>,
     },
+    /// No prompt, or no version of it, has this name.
+    #[error("prompt \"{prompt}\" does not exist")]
+    NoSuchPrompt {
+        /// The name, with the version if one was asked for.
+        prompt: String,
+        /// The prompts there are, or the versions of this one.
+        known: Vec<String>,
+    },
     /// Another writer holds the model.
     #[error("model \"{name}\" is being written by someone else")]
     Busy {
@@ -165,6 +173,8 @@ impl Error {
             Self::NoSuchVersion { latest, .. } => Some(format!("the latest version is {latest}")),
             Self::NoSuchAlias { known, .. } if known.is_empty() => Some("the model has no aliases".to_owned()),
             Self::NoSuchAlias { known, .. } => Some(format!("aliases: {}", list(known))),
+            Self::NoSuchPrompt { known, .. } if known.is_empty() => Some("CREATE PROMPT name AS '...' makes one".to_owned()),
+            Self::NoSuchPrompt { known, .. } => Some(format!("prompts: {}", list(known))),
             Self::InvalidName { .. } => Some(
                 "a name is a lower-case letter followed by up to 62 lower-case letters, digits or underscores; \
                  a version or an alias follows as in ctr@3 or ctr@champion"

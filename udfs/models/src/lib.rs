@@ -17,6 +17,7 @@ pub mod model;
 mod net;
 pub mod onnx;
 pub mod optimizer;
+pub mod prompt;
 pub mod registry;
 pub mod runtime;
 pub mod table;

@@ -9,6 +9,7 @@ use datafusion::common::{Column as ColumnName, Result};
 use datafusion::functions::core::{get_field, named_struct};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Volatility, lit};
+use stratagem_models::prompt::Prompt;
 
 use super::{Strategy, Written, rows_of};
 use crate::declaration::{Column, Function, Kind, Parameter, Returns, Type};
@@ -38,6 +39,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("tone", Type::Text, "The tone.").or("'friendly'"),
         Parameter::value("offer", Type::Text, "The offer, word for word; NULL or `'none'` is no offer.").or("NULL"),
         Parameter::value("language", Type::Text, "The language.").or("'en'"),
+        Parameter::value("prompt", Type::Text, "A prompt that CREATE PROMPT has made; NULL is the built-in one.").or("NULL"),
         Parameter::value("model", Type::Text, "The language model; NULL is the installed one, `'smollm2'`.").or("NULL"),
         Parameter::value("seed", Type::BigInt, "Start of the random numbers.").or("0"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a draft.").or("64"),
@@ -113,12 +115,12 @@ pub(super) fn fields() -> Fields {
 }
 
 /// The drafts of each row; a row without any is NULL.
-pub(super) fn lists(answers: Vec<Vec<Written>>, model: &str) -> ListArray {
+pub(super) fn lists(answers: Vec<Vec<Written>>, model: &str, prompt: Option<&Prompt>) -> ListArray {
     let nulls: NullBuffer = answers.iter().map(|drafts| !drafts.is_empty()).collect();
     let offsets = OffsetBuffer::from_lengths(answers.iter().map(Vec::len));
     let ranks: Int32Array = answers.iter().flat_map(|drafts| (1..).take(drafts.len()).map(Some)).collect();
     let drafts: Vec<Option<Written>> = answers.into_iter().flatten().map(Some).collect();
-    let columns: Vec<ArrayRef> = vec![Arc::new(ranks), Arc::new(rows_of(&drafts, model))];
+    let columns: Vec<ArrayRef> = vec![Arc::new(ranks), Arc::new(rows_of(&drafts, model, prompt))];
     let item = Arc::new(Field::new_list_field(DataType::Struct(fields()), true));
     ListArray::new(item, offsets, Arc::new(StructArray::new(fields(), columns, None)), Some(nulls))
 }

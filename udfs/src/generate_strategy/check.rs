@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::brief::{Brief, Language};
-use super::copy::{Copy, is_example};
+use super::copy::{Copy, example_lines, is_copied};
 
 /// English words that claim something about price, quality, time or quantity. They are refused unless the brief has them.
 const CLAIMS: &str = "affordable all always anniversary anymore approved authentic award awards bargain best bonus budget certified cheap cheaper cheapest \
@@ -68,16 +68,19 @@ pub(super) enum Fault {
 pub(super) struct Checker<'a> {
     brief: &'a Brief,
     banned: &'a [String],
+    /// The lines that the model has read before the brief.
+    read: Vec<&'a str>,
     /// The stems of the words of the brief.
     known: HashSet<String>,
 }
 
 impl<'a> Checker<'a> {
-    /// `banned` are words and phrases in lower case.
-    pub(super) fn new(brief: &'a Brief, banned: &'a [String]) -> Self {
+    /// `banned` are words and phrases in lower case; `prompt` is what the model reads in place of the built-in one.
+    pub(super) fn new(brief: &'a Brief, banned: &'a [String], prompt: Option<&'a str>) -> Self {
         let given = [Some(&brief.product), brief.offer.as_ref()];
         let known = given.into_iter().flatten().flat_map(|text| words(text)).map(|word| stem(&word).to_owned()).collect();
-        Self { brief, banned, known }
+        let read = prompt.map_or_else(|| example_lines(&brief.goal), |prompt| prompt.lines().collect());
+        Self { brief, banned, read, known }
     }
 
     /// Whether a draft holds. `common` says whether a word is one that the model has as a whole: rare and made-up ones are not.
@@ -101,7 +104,7 @@ impl<'a> Checker<'a> {
         if forbidden(headline) || forbidden(&copy.body(self.brief)) {
             return Err(Fault::Word);
         }
-        if free.iter().any(|text| is_example(text, &self.brief.goal)) {
+        if free.iter().any(|text| is_copied(text, &self.read)) {
             return Err(Fault::Wording);
         }
         free.iter().try_for_each(|text| self.words(text))?;
@@ -207,7 +210,7 @@ mod tests {
     fn fault(brief: &Brief, headline: &str, sentence: &str) -> Option<Fault> {
         let copy = Copy { headline: headline.to_owned(), sentence: sentence.to_owned() };
         let banned = ["dream come true".to_owned(), "ours".to_owned()];
-        Checker::new(brief, &banned).check(&copy, |word| !word.contains("zz")).err()
+        Checker::new(brief, &banned, None).check(&copy, |word| !word.contains("zz")).err()
     }
 
     #[test]

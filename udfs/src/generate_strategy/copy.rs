@@ -95,14 +95,17 @@ fn examples(goal: &str) -> &'static [Example; 4] {
     &GOALS.iter().find(|(known, _)| known.eq_ignore_ascii_case(goal)).unwrap_or(&GOALS[0]).1
 }
 
-/// Whether a line is taken from the advertisements in the prompt: as a whole, or three words in a row.
-pub(super) fn is_example(line: &str, goal: &str) -> bool {
+/// The lines of the advertisements in the built-in prompt.
+pub(super) fn example_lines(goal: &str) -> Vec<&'static str> {
+    examples(goal).iter().flat_map(|(_, _, headline, sentence)| [*headline, *sentence]).collect()
+}
+
+/// Whether a line is taken from one that the model has read: as a whole, or three words in a row.
+pub(super) fn is_copied(line: &str, read: &[&str]) -> bool {
     let spaced = |text: &str| format!(" {} ", text.trim_end_matches('.'));
     let words: Vec<&str> = line.trim_end_matches('.').split(' ').collect();
-    examples(goal).iter().any(|(_, _, headline, sentence)| {
-        line == *headline
-            || words.windows(3).any(|run| [headline, sentence].iter().any(|known| spaced(known).contains(&spaced(&run.join(" ")))))
-    })
+    let holds = |known: &str| words.windows(3).any(|run| spaced(known).contains(&spaced(&run.join(" "))));
+    read.iter().any(|known| line == *known || holds(known))
 }
 
 /// What a model reads: the advertisements, then the brief without its wording. Values are quoted, and cannot end their quotes.

@@ -28,7 +28,7 @@ async fn models_are_listed_as_they_appear() {
 async fn a_damaged_version_is_listed_as_such() {
     let shop = Shop::open().await;
     shop.train("ctr", "").await;
-    std::fs::write(shop.folder.path().join("ctr/1/manifest.json"), "{}").unwrap();
+    std::fs::write(shop.folder.path().join("models/ctr/1/manifest.json"), "{}").unwrap();
     let rows = shop.rows("SELECT name, rows, damage FROM ml.models").await;
     assert_eq!((rows[0][0].as_str(), rows[0][1].as_str()), ("ctr", "NULL"));
     assert!(rows[0][2].contains("manifest.json does not match its SHA-256"), "{rows:?}");

@@ -161,7 +161,7 @@ async fn parameters_are_allowed_for_the_model_and_for_features() {
 #[tokio::test]
 async fn a_damaged_model_is_refused_by_name() {
     let shop = trained().await.reopen().await;
-    let weights = shop.folder.path().join("ctr/1/weights.safetensors");
+    let weights = shop.folder.path().join("models/ctr/1/weights.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&weights, bytes).unwrap();

@@ -48,7 +48,7 @@ async fn the_same_rows_give_the_same_model_in_any_order_and_partitioning() {
             "SELECT * FROM finetune('ctr', $$SELECT item_id, price, slot, click FROM impressions ORDER BY {order}$$, 'click', epochs => 1)"
         );
         shop.rows(&sql).await;
-        files.push(std::fs::read(shop.folder.path().join("ctr/1/weights.safetensors")).unwrap());
+        files.push(std::fs::read(shop.folder.path().join("models/ctr/1/weights.safetensors")).unwrap());
     }
     assert!(files[0] == files[1] && files[0] == files[2]);
 }
@@ -58,7 +58,7 @@ async fn another_seed_gives_another_model() {
     let shop = Shop::open().await;
     shop.train("ctr", "").await;
     shop.train("ctr", ", seed => -1").await;
-    let file = |version: u32| std::fs::read(shop.folder.path().join(format!("ctr/{version}/weights.safetensors"))).unwrap();
+    let file = |version: u32| std::fs::read(shop.folder.path().join(format!("models/ctr/{version}/weights.safetensors"))).unwrap();
     assert_ne!(file(1), file(2));
 }
 
