@@ -10,8 +10,7 @@ async fn a_row_fills_in_the_version_that_is_named() {
     let first = "Hello \"An'n\", 3 orders, true, 1.5, since \"2026-01-02\"";
     assert_eq!(shop.value(&format!("SELECT ai.prompt('welcome', c) FROM {row}")).await, first);
     assert_eq!(shop.prompt("welcome", "Bye {{name}}"), 2);
-    let both =
-        shop.rows(&format!("SELECT ai.prompt('welcome@1', c), ai.prompt('welcome', c), ai.prompt('welcome', name => NULL) FROM {row}");
+    let both = format!("SELECT ai.prompt('welcome@1', c), ai.prompt('welcome', c), ai.prompt('welcome', name => NULL) FROM {row}");
     assert_eq!(shop.rows(&both).await, [[first, "Bye \"An'n\"", "Bye none"]]);
     let listed = shop.rows("SELECT name, version, is_default, variables, created_at > '2026-01-01' FROM ml.prompts ORDER BY version").await;
     assert_eq!(listed, [["welcome", "1", "false", "name, orders, price, since, vip", "true"], ["welcome", "2", "true", "name", "true"]]);

@@ -83,7 +83,9 @@ impl Template {
         environment.set_formatter(|out, _, value| {
             Ok(match value.kind() {
                 ValueKind::None | ValueKind::Undefined => out.write_str("none")?,
-                ValueKind::Bool | ValueKind::Number => write!(out, "{value}")?,
+                // As SQL writes it.
+                ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" })?,
+                ValueKind::Number => write!(out, "{value}")?,
                 _ => out.write_str(&quoted(&value.to_string()))?,
             })
         });
