@@ -1,20 +1,17 @@
 //! Metrics: those that training watches, and the statistics behind the aggregates of SQL.
 
+pub mod auc;
+pub mod groups;
+pub mod ips;
+pub mod logloss;
 pub mod part;
 pub mod statistic;
+pub mod sum;
 
 /// Mean log loss of probabilities against labels 0/1, in nats; probabilities are kept 1e-7 away from 0 and 1. NaN without rows.
 pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
-    const MARGIN: f64 = 1e-7;
-    let sum: f64 = probabilities
-        .iter()
-        .zip(labels)
-        .map(|(p, y)| {
-            let p = f64::from(*p).clamp(MARGIN, 1.0 - MARGIN);
-            if *y > 0.5 { -p.ln() } else { -(1.0 - p).ln() }
-        })
-        .sum();
-    sum / labels.len() as f64
+    let loss = |(p, y): (&f32, &f32)| logloss::loss(*y > 0.5, f64::from(*p), 1e-7);
+    probabilities.iter().zip(labels).map(loss).sum::<f64>() / labels.len() as f64
 }
 
 /// Area under the ROC curve, exact, equal scores counted half; `None` unless both classes are present.

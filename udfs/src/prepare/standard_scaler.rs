@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, State};
 use super::number::Number;
-use super::options::Options;
 use super::values::{counts, numbers};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
 use crate::metric::Sum;
+use crate::options::Options;
 
 /// The declaration of `ml.standard_scaler`.
 pub(crate) static DECLARATION: Function = Function {
