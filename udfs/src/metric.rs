@@ -21,15 +21,62 @@ use crate::options::Options;
 
 mod accumulator;
 mod auc;
+mod calibration;
+mod classes;
+mod curve;
+mod forecast;
+mod gauc;
 mod groups;
 mod ips;
-mod logloss;
+mod loss;
+mod parameters;
+mod ranking;
 mod rows;
+mod threshold;
 
 use rows::Reading;
 
 /// All metrics.
-pub(crate) static METRICS: &[&Metric] = &[&auc::METRIC, &ips::METRIC, &logloss::METRIC];
+pub(crate) static METRICS: &[&Metric] = &[
+    &auc::APPROX_AUC,
+    &auc::AUC,
+    &auc::AUC_CI,
+    &calibration::COPC,
+    &calibration::ECE,
+    &calibration::MCE,
+    &classes::ACCURACY,
+    &classes::ACCURACY_CI,
+    &classes::COHEN_KAPPA,
+    &classes::MACRO_F1,
+    &classes::MATTHEWS,
+    &classes::MICRO_F1,
+    &classes::WEIGHTED_F1,
+    &curve::KS,
+    &curve::PR_AUC,
+    &curve::PR_AUC_CI,
+    &forecast::MAE,
+    &forecast::RMSE,
+    &forecast::RMSSE,
+    &forecast::SMAPE,
+    &forecast::WAPE,
+    &gauc::GAUC,
+    &gauc::GAUC_CI,
+    &gauc::GAUC_DETAIL,
+    &ips::METRIC,
+    &loss::BRIER,
+    &loss::BRIER_CI,
+    &loss::LOGLOSS,
+    &loss::LOGLOSS_CI,
+    &ranking::HIT_AT_K,
+    &ranking::MAP_AT_K,
+    &ranking::MRR,
+    &ranking::NDCG_AT_K,
+    &threshold::F1_AT,
+    &threshold::PRECISION_AT,
+    &threshold::PRECISION_AT_CI,
+    &threshold::RECALL_AT,
+    &threshold::RECALL_AT_CI,
+];
 
 /// The aggregates of SQL.
 pub(crate) fn functions() -> impl Iterator<Item = Arc<AggregateUDF>> {

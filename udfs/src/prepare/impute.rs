@@ -7,6 +7,7 @@ use datafusion::arrow::compute::{cast, is_not_null, kernels::zip::zip};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
+use stratagem_models::metrics::sum::Sum;
 
 use super::categories::Categories;
 use super::fit::{Fit, State};
@@ -15,7 +16,6 @@ use super::quantiles::Quantiles;
 use super::values::{counts, numbers, texts};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type, sql_type};
 use crate::error::Error;
-use crate::metric::Sum;
 use crate::options::Options;
 
 /// The declaration of `ml.impute`.

@@ -5,6 +5,7 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
+use stratagem_models::metrics::sum::Sum;
 
 use super::eigen::eigen;
 use super::fit::{Fit, State};
@@ -12,7 +13,6 @@ use super::number::Number;
 use super::values::{counts, lists, of_width};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
-use crate::metric::Sum;
 use crate::options::Options;
 
 /// The most numbers in a list: the work grows with its third power.

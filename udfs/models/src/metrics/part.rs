@@ -33,6 +33,18 @@ impl Writer {
         self
     }
 
+    /// Appends one whole number of 32 bits.
+    pub fn short(&mut self, value: u32) -> &mut Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    /// Appends one byte.
+    pub fn byte(&mut self, value: u8) -> &mut Self {
+        self.0.push(value);
+        self
+    }
+
     /// Appends one key of 128 bits.
     pub fn key(&mut self, value: u128) -> &mut Self {
         self.0.extend_from_slice(&value.to_le_bytes());
@@ -118,6 +130,21 @@ impl<'a> Reader<'a> {
         self.split(length.saturating_mul(8)).as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
     }
 
+    /// The next whole number of 32 bits.
+    pub fn short(&mut self) -> u32 {
+        u32::from_le_bytes(self.word())
+    }
+
+    /// The next byte.
+    pub fn byte(&mut self) -> u8 {
+        u8::from_le_bytes(self.word())
+    }
+
+    /// A reader of the next so many bytes.
+    pub fn part(&mut self, length: usize) -> Self {
+        Self(self.split(length))
+    }
+
     /// The next key.
     pub fn key(&mut self) -> u128 {
         u128::from_le_bytes(self.word())
@@ -142,13 +169,22 @@ mod tests {
     #[test]
     fn what_was_written_is_read_in_the_same_order() {
         let mut part = Writer::default();
-        part.number(-0.5).numbers(&[1.0, f64::INFINITY]).whole(u64::MAX).wholes(&[3]).key(u128::MAX - 1).text("größer").text("");
+        part.number(-0.5)
+            .numbers(&[1.0, f64::INFINITY])
+            .whole(u64::MAX)
+            .wholes(&[3])
+            .short(7)
+            .byte(9)
+            .key(u128::MAX - 1)
+            .text("größer")
+            .text("");
         let bytes = part.finish();
         let mut part = Reader::new(&bytes);
         assert_eq!(part.number(), -0.5);
         assert_eq!(part.numbers().collect::<Vec<_>>(), [1.0, f64::INFINITY]);
         assert_eq!(part.whole(), u64::MAX);
         assert_eq!(part.wholes().collect::<Vec<_>>(), [3]);
+        assert_eq!((part.short(), part.byte()), (7, 9));
         assert_eq!(part.key(), u128::MAX - 1);
         assert_eq!((part.text(), part.text()), ("größer", ""));
         assert!(part.is_empty());

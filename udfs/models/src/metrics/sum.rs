@@ -23,6 +23,11 @@ impl Sum {
         self.total + self.lost
     }
 
+    /// The parts of the sum: added up one by one they give it again.
+    pub fn parts(self) -> [f64; 2] {
+        [self.total, self.lost]
+    }
+
     /// Writes the sum and leaves 0.
     pub fn take(&mut self, part: &mut Writer) {
         let Self { total, lost } = std::mem::take(self);
