@@ -8,7 +8,7 @@ use datafusion::arrow::compute::{cast, filter};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
 use datafusion::common::Result;
 use stratagem_models::metrics::statistic::{self, Column};
-use twox_hash::XxHash3_128;
+use twox_hash::XxHash64;
 
 use crate::declaration::{Function, Presence, Type};
 
@@ -213,10 +213,15 @@ fn times(values: &ArrayRef) -> Result<Option<ArrayRef>> {
 fn hashes(values: &ArrayRef) -> Result<Vec<u128>> {
     if matches!(values.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)) {
         let bytes = cast(values, &DataType::LargeBinary)?;
-        return Ok(bytes.as_binary::<i64>().iter().map(|value| XxHash3_128::oneshot(value.unwrap_or_default())).collect());
+        return Ok(bytes.as_binary::<i64>().iter().map(|value| hashed(value.unwrap_or_default())).collect());
     }
     let texts = cast(values, &DataType::Utf8)?;
-    Ok(texts.as_string::<i32>().iter().map(|value| XxHash3_128::oneshot(value.unwrap_or_default().as_bytes())).collect())
+    Ok(texts.as_string::<i32>().iter().map(|value| hashed(value.unwrap_or_default().as_bytes())).collect())
+}
+
+/// 128 bits: two hashes of different seeds.
+fn hashed(bytes: &[u8]) -> u128 {
+    u128::from(XxHash64::oneshot(0, bytes)) << 64 | u128::from(XxHash64::oneshot(1, bytes))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) fn area(scores: &mut Scores) -> Option<f64> {
     if positives <= 0.0 || negatives <= 0.0 {
         return None;
     }
-    if let Some((twice, _)) = scores.wins() {
+    if let Some(twice) = scores.wins() {
         return Some(twice as f64 / (2.0 * positives * negatives));
     }
     let (mut wins, mut below) = (Sum::default(), 0.0);

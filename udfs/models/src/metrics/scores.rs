@@ -95,18 +95,15 @@ impl Scores {
         self.from_zero.steps(f64::from_bits, &mut act);
     }
 
-    /// Twice the number of pairs in which the positive row has the higher score, equal scores counted half, and the number of negative rows: exact, in
-    /// whole numbers. `None` when rows have weights or are counted.
-    pub(super) fn wins(&mut self) -> Option<(u128, u64)> {
+    /// Twice the number of pairs in which the positive row has the higher score, equal scores counted half: exact, in whole numbers. `None` when rows
+    /// have weights or are counted.
+    pub(super) fn wins(&mut self) -> Option<u128> {
         self.sort();
         if self.decks().iter().any(|deck| !deck.heavy.is_empty()) {
             return None;
         }
-        let (mut twice, mut negatives) = (0, 0);
-        for deck in self.decks() {
-            twice += wins(&deck.rows, &mut negatives);
-        }
-        Some((twice, negatives))
+        let mut negatives = 0;
+        Some(self.decks().iter().map(|deck| wins(&deck.rows, &mut negatives)).sum())
     }
 
     /// Bytes on the heap.
