@@ -1,10 +1,13 @@
 //! The one declaration of each SQL function. The rewrite of statements, the engine's signatures, the catalog's routines, the reference and
 //! the hints are all derived from it; there is no second list.
 
+use std::sync::LazyLock;
+
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Signature, TypeSignature, Volatility};
 
 use crate::error::{Error, Result};
+use crate::metric;
 
 /// What a function is to SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub enum Type {
     Label,
     /// Any type that is not a list or a row.
     Any,
+    /// The same, for values that are only compared, such as those that group rows.
+    Group,
     /// `double precision[]`; any list of numbers is one.
     Doubles,
     /// A row of named columns.
@@ -76,7 +81,7 @@ impl Type {
             Self::Number => "number",
             Self::Outcome => "number or boolean",
             Self::Label => "boolean or 0/1",
-            Self::Any => "any",
+            Self::Any | Self::Group => "any",
             Self::Doubles => "double precision[]",
             Self::Row => "row",
             Self::Query => "query",
@@ -87,7 +92,7 @@ impl Type {
     pub fn pg(self) -> &'static str {
         match self {
             Self::Number => "double precision",
-            Self::Label | Self::Outcome | Self::Any => "any",
+            Self::Label | Self::Outcome | Self::Any | Self::Group => "any",
             Self::Row => "record",
             Self::Query => "text",
             other => other.sql(),
@@ -106,7 +111,7 @@ impl Type {
             Self::Double | Self::Number => actual.is_numeric(),
             Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
             Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
-            Self::Any => !actual.is_nested(),
+            Self::Any | Self::Group => !actual.is_nested(),
             Self::Doubles => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
             Self::Row => true,
         }
@@ -121,7 +126,7 @@ impl Type {
             Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
             Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
             Self::Doubles => DataType::new_list(DataType::Float64, true),
-            Self::Text | Self::Query | Self::Row | Self::Any => DataType::Utf8,
+            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group => DataType::Utf8,
         }
     }
 }
@@ -381,15 +386,17 @@ pub(crate) fn sql_type(actual: &DataType) -> String {
 
 /// All functions, by name.
 pub fn functions() -> &'static [&'static Function] {
+    static SORTED: LazyLock<Vec<&'static Function>> = LazyLock::new(|| {
+        let mut functions: Vec<_> = FUNCTIONS.iter().copied().chain(metric::METRICS.iter().map(|metric| metric.declaration)).collect();
+        functions.sort_by_key(|function| function.name);
+        functions
+    });
     static FUNCTIONS: &[&Function] = &[
         &crate::count_tokens::DECLARATION,
         &crate::generate::DECLARATION,
         &crate::prompt::DECLARATION,
-        &crate::auc::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::generate_strategy::DECLARATION,
-        &crate::ips::DECLARATION,
-        &crate::logloss::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,
         &crate::prepare::feature_cross::DECLARATION,
         &crate::feature_info::DECLARATION,
@@ -406,7 +413,7 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::predict_ctr::DECLARATION,
         &crate::predict_cvr::DECLARATION,
     ];
-    FUNCTIONS
+    &SORTED
 }
 
 /// The function of this (lower-case) name.

@@ -10,7 +10,6 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::RelationPlanner;
 
 mod ask;
-pub mod auc;
 pub mod catalog;
 pub mod count_tokens;
 pub mod declaration;
@@ -22,12 +21,11 @@ pub mod finetune;
 pub mod generate;
 pub mod generate_strategy;
 mod intake;
-pub mod ips;
 pub mod language;
-pub mod logloss;
 mod metric;
 pub mod models;
 pub mod notice;
+mod options;
 mod pin;
 pub mod predict;
 pub mod predict_ctr;
@@ -42,7 +40,6 @@ pub mod usage;
 
 pub use relation::writes;
 
-use metric::MetricAggregate;
 use models::Models;
 use relation::{Relations, WholeRelations};
 
@@ -59,11 +56,7 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     let language =
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
     builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
-    builder.aggregate_functions().get_or_insert_default().extend([
-        Arc::new(MetricAggregate::<auc::Auc>::function()),
-        Arc::new(MetricAggregate::<logloss::LogLoss>::function()),
-        Arc::new(MetricAggregate::<ips::Ips>::function()),
-    ]);
+    builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
     builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());

@@ -18,7 +18,6 @@ pub(crate) mod impute;
 mod map;
 mod number;
 pub(crate) mod one_hot;
-mod options;
 pub(crate) mod pca;
 pub(crate) mod quantile_bucketize;
 mod quantiles;

@@ -55,19 +55,20 @@ fn entry(page: &mut String, function: &Function) {
     let _ = write!(page, "\n## `{}`\n\n{}.\n\n```sql\n{}\n```\n\n{}\n", function.name, function.summary, call(function), function.docs);
     page.push_str("\n| Argument | Type | Default | |\n|---|---|---|---|\n");
     function.parameters.iter().for_each(|parameter| argument(page, parameter));
+    let per = if function.kind == Kind::Aggregate { "group" } else { "row" };
     match function.returns {
         Returns::Value(data_type) => {
-            let per = if function.kind == Kind::Aggregate { "group" } else { "row" };
             let _ = write!(page, "\nReturns `{}`, one value per {per}.\n", data_type.sql());
-            if function.kind == Kind::Aggregate {
-                page.push_str("Takes `FILTER`, `DISTINCT`, `GROUP BY` and `OVER` like any aggregate.\n");
-            }
             if function.kind == Kind::Window {
                 page.push_str("Needs `OVER ()` or `OVER (PARTITION BY ...)`; in the `TRANSFORM` of a model it stands without.\n");
             }
         }
         Returns::Struct(fields) => {
-            page.push_str("\nReturns a row of these fields for each row:\n\n");
+            let _ = write!(
+                page,
+                "\nReturns a row of these fields for each {per}; one of them is `({}(...)).{}`:\n\n",
+                function.name, fields[0].name
+            );
             columns(page, fields);
         }
         Returns::Rows(rows) => {
@@ -78,6 +79,9 @@ fn entry(page: &mut String, function: &Function) {
             page.push_str("\nReturns the rows of the query, with its columns and:\n\n");
             columns(page, added);
         }
+    }
+    if function.kind == Kind::Aggregate {
+        page.push_str("\nTakes `FILTER`, `DISTINCT`, `GROUP BY` and `OVER` like any aggregate.\n");
     }
     let _ = write!(page, "\nExample:\n\n```sql\n{};\n```\n\nErrors:\n\n", function.example);
     for failure in function.errors {

@@ -1,47 +1,47 @@
 //! Metrics: those that training watches, and the statistics behind the aggregates of SQL.
 
+pub mod approx_auc;
+pub mod auc;
+pub mod calibration;
+pub mod confusion;
+pub mod curve;
+pub mod gauc;
+mod grouped;
+pub mod groups;
+pub mod interval;
+pub mod ips;
 pub mod part;
+pub mod ranking;
+pub mod ratio;
+pub mod scores;
+mod sort;
 pub mod statistic;
+pub mod sum;
+pub mod threshold;
+
+use scores::Scores;
+use statistic::Column;
 
 /// Mean log loss of probabilities against labels 0/1, in nats; probabilities are kept 1e-7 away from 0 and 1. NaN without rows.
 pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
-    const MARGIN: f64 = 1e-7;
-    let sum: f64 = probabilities
-        .iter()
-        .zip(labels)
-        .map(|(p, y)| {
-            let p = f64::from(*p).clamp(MARGIN, 1.0 - MARGIN);
-            if *y > 0.5 { -p.ln() } else { -(1.0 - p).ln() }
-        })
-        .sum();
-    sum / labels.len() as f64
+    let loss = |(p, y): (&f32, &f32)| ratio::log_loss(*y > 0.5, f64::from(*p), 1e-7);
+    probabilities.iter().zip(labels).map(loss).sum::<f64>() / labels.len() as f64
 }
 
 /// Area under the ROC curve, exact, equal scores counted half; `None` unless both classes are present.
 pub(crate) fn auc(scores: &[f32], labels: &[f32]) -> Option<f64> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-    let (mut below, mut wins, mut positives) = (0.0, 0.0, 0.0);
-    for tied in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
-        let hits = tied.iter().filter(|row| labels[**row] > 0.5).count() as f64;
-        let misses = tied.len() as f64 - hits;
-        wins += hits * (below + misses / 2.0);
-        below += misses;
-        positives += hits;
-    }
-    (positives > 0.0 && below > 0.0).then(|| wins / (positives * below))
+    let scores: Vec<f64> = scores.iter().map(|score| f64::from(*score) + 0.0).collect();
+    let labels: Vec<f64> = labels.iter().map(|label| f64::from(u8::from(*label > 0.5))).collect();
+    let mut rows = Scores::default();
+    // A model that has gone astray scores NaN, and then has no area.
+    rows.update(Column::Numbers(&labels), Column::Numbers(&scores), Column::Absent).ok()?;
+    auc::area(&mut rows)
 }
 
 /// Expected calibration error: the mean distance of prediction and outcome over 15 bins of equal width (Guo et al. 2017). NaN without rows.
 pub(crate) fn calibration_error(probabilities: &[f32], labels: &[f32]) -> f64 {
-    const BINS: usize = 15;
-    let mut bins = [(0.0, 0.0); BINS];
-    for (p, y) in probabilities.iter().zip(labels) {
-        let (predicted, actual) = &mut bins[((f64::from(*p) * BINS as f64) as usize).min(BINS - 1)];
-        *predicted += f64::from(*p);
-        *actual += f64::from(*y);
-    }
-    bins.iter().map(|(predicted, actual): &(f64, f64)| (predicted - actual).abs()).sum::<f64>() / labels.len() as f64
+    let rows = probabilities.iter().zip(labels).map(|(p, y)| (f64::from(*p), *y > 0.5));
+    calibration::expected(15, rows).unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use datafusion::arrow::datatypes::Int32Type;
 use datafusion::common::Result;
 
 use super::map::Map;
-use super::options::Options;
 use super::values::numbers;
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The declaration of `ml.bucketize`.
 pub(crate) static DECLARATION: Function = Function {

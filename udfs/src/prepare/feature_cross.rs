@@ -6,10 +6,10 @@ use datafusion::arrow::array::{Array, ArrayRef, StringArray, builder::StringBuil
 use datafusion::common::Result;
 
 use super::map::Map;
-use super::options::Options;
 use super::values::texts;
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The declaration of `ml.feature_cross`.
 pub(crate) static DECLARATION: Function = Function {

@@ -17,9 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::options::Options;
 use crate::declaration::Function;
 use crate::error::Error;
+use crate::options::Options;
 
 /// A function while it learns from its first argument; the others are constants. What is learned does not depend on the order of the rows.
 pub(super) trait Fit: Debug + Send + Sized + 'static {

@@ -7,16 +7,16 @@ use datafusion::arrow::compute::{cast, is_not_null, kernels::zip::zip};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
+use stratagem_models::metrics::sum::Sum;
 
 use super::categories::Categories;
 use super::fit::{Fit, State};
 use super::number::Number;
-use super::options::Options;
 use super::quantiles::Quantiles;
 use super::values::{counts, numbers, texts};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type, sql_type};
 use crate::error::Error;
-use crate::metric::Sum;
+use crate::options::Options;
 
 /// The declaration of `ml.impute`.
 pub(crate) static DECLARATION: Function = Function {

@@ -10,9 +10,9 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::options::Options;
 use crate::declaration::{Function, Returns};
 use crate::error::Error;
+use crate::options::Options;
 
 /// A function of a row.
 pub(super) trait Map: 'static {

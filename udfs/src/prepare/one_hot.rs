@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::categories::Categories;
 use super::fit::{Fit, State};
-use super::options::Options;
 use super::values::{of_width, texts};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The declaration of `ml.one_hot`.
 pub(crate) static DECLARATION: Function = Function {

@@ -5,15 +5,15 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
+use stratagem_models::metrics::sum::Sum;
 
 use super::eigen::eigen;
 use super::fit::{Fit, State};
 use super::number::Number;
-use super::options::Options;
 use super::values::{counts, lists, of_width};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
-use crate::metric::Sum;
+use crate::options::Options;
 
 /// The most numbers in a list: the work grows with its third power.
 const WIDEST: usize = 1024;

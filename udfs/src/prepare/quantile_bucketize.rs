@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::bucketize::bucket;
 use super::fit::{Fit, State};
 use super::number::Number;
-use super::options::Options;
 use super::quantiles::Quantiles;
 use super::values::{counts, numbers};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The declaration of `ml.quantile_bucketize`.
 pub(crate) static DECLARATION: Function = Function {

@@ -7,9 +7,9 @@ use datafusion::common::Result;
 
 use super::hash::hashes;
 use super::map::Map;
-use super::options::Options;
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The declaration of `ml.split`.
 pub(crate) static DECLARATION: Function = Function {

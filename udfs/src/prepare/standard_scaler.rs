@@ -6,14 +6,14 @@ use datafusion::arrow::array::{Array, ArrayRef, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
+use stratagem_models::metrics::sum::Sum;
 
 use super::fit::{Fit, State};
 use super::number::Number;
-use super::options::Options;
 use super::values::{counts, numbers};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
-use crate::metric::Sum;
+use crate::options::Options;
 
 /// The declaration of `ml.standard_scaler`.
 pub(crate) static DECLARATION: Function = Function {

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::categories::Categories;
 use super::fit::{Fit, State};
 use super::number::Number;
-use super::options::Options;
 use super::tokens::tokens;
 use super::values::{of_width, texts};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The declaration of `ml.tf_idf`.
 pub(crate) static DECLARATION: Function = Function {

@@ -19,8 +19,8 @@ use super::calls::{Calls, Found};
 use super::columns::Column;
 use super::select::{self, Item, Value};
 use crate::error::Error;
+use crate::options::Options;
 use crate::prepare::fit::Learned;
-use crate::prepare::options::Options;
 use crate::prepare::{learned, maps};
 
 /// A select list over the columns of a training query.

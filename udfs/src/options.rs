@@ -6,28 +6,50 @@ use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::Float64Type;
 use datafusion::common::ScalarValue;
 
-use crate::declaration::{Function, Type, sql_type};
+use crate::declaration::{Function, Presence, Type, sql_type};
 use crate::error::{Error, Result};
+use crate::spelling;
 
 /// The constant arguments of a call, by parameter.
 #[derive(Debug, Clone)]
-pub(super) struct Options {
+pub(crate) struct Options {
     function: &'static Function,
     values: Vec<Option<ScalarValue>>,
 }
 
 impl Options {
     /// The arguments of a call; one that is not a constant is `None`.
-    pub(super) fn new(function: &'static Function, values: impl IntoIterator<Item = Option<ScalarValue>>) -> Self {
+    pub(crate) fn new(function: &'static Function, values: impl IntoIterator<Item = Option<ScalarValue>>) -> Self {
         Self { function, values: values.into_iter().collect() }
     }
 
+    /// The same, with the declared default for an option that is NULL.
+    pub(crate) fn with_defaults(function: &'static Function, values: impl IntoIterator<Item = Option<ScalarValue>>) -> Self {
+        let mut options = Self::new(function, values);
+        for (parameter, value) in function.parameters.iter().zip(&mut options.values) {
+            if let (Presence::Default(literal), Some(given)) = (parameter.presence, value.as_mut())
+                && given.is_null()
+                && literal != "NULL"
+            {
+                // As text: it takes the parameter's type like a quoted literal.
+                *given = ScalarValue::from(literal.trim_matches('\''));
+            }
+        }
+        options
+    }
+
+    /// Whether an option is NULL, which is its default.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        let position = self.function.position(name);
+        position.and_then(|position| self.values.get(position)?.as_ref()).is_some_and(ScalarValue::is_null)
+    }
+
     /// Whether all arguments after the first `columns` are known.
-    pub(super) fn known(&self, columns: usize) -> bool {
+    pub(crate) fn known(&self, columns: usize) -> bool {
         self.values.iter().skip(columns).all(Option::is_some)
     }
 
-    pub(super) fn object(&self, name: &str) -> String {
+    pub(crate) fn object(&self, name: &str) -> String {
         format!("argument {name} of {}", self.function.name)
     }
 
@@ -51,12 +73,26 @@ impl Options {
         if cast.is_null() { Err(Error::value(self.object(name), "is NULL")) } else { Ok(cast) }
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<String> {
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
         Ok(self.value(name)?.try_as_str().flatten().unwrap_or_default().to_owned())
     }
 
+    /// One of a few words.
+    pub(crate) fn word(&self, name: &str, words: &[&'static str]) -> Result<&'static str> {
+        let given = self.text(name)?;
+        if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(&given)) {
+            return Ok(word);
+        }
+        let close = spelling::closest(words.iter().copied(), &given);
+        Err(Error::InvalidValue {
+            object: self.object(name),
+            reason: format!("is '{given}', but must be one of {}", words.join(", ")),
+            hint: close.map(|close| format!("did you mean '{close}'?")),
+        })
+    }
+
     /// A whole number within limits.
-    pub(super) fn whole(&self, name: &str, limits: RangeInclusive<i64>) -> Result<i64> {
+    pub(crate) fn whole(&self, name: &str, limits: RangeInclusive<i64>) -> Result<i64> {
         let value = match self.value(name)? {
             ScalarValue::Int32(value) => value.map(i64::from),
             ScalarValue::Int64(value) => value,
@@ -72,7 +108,7 @@ impl Options {
     }
 
     /// A number within limits.
-    pub(super) fn double(&self, name: &str, limits: RangeInclusive<f64>) -> Result<f64> {
+    pub(crate) fn double(&self, name: &str, limits: RangeInclusive<f64>) -> Result<f64> {
         let value = if let ScalarValue::Float64(Some(value)) = self.value(name)? { value } else { f64::NAN };
         if limits.contains(&value) {
             return Ok(value);
@@ -81,7 +117,7 @@ impl Options {
     }
 
     /// A list of numbers without NULL.
-    pub(super) fn doubles(&self, name: &str) -> Result<Vec<f64>> {
+    pub(crate) fn doubles(&self, name: &str) -> Result<Vec<f64>> {
         let ScalarValue::List(list) = self.value(name)? else { return Ok(vec![]) };
         let items = list.value(0);
         if items.null_count() > 0 {
