@@ -20,6 +20,7 @@ pub mod optimizer;
 pub mod registry;
 pub mod runtime;
 pub mod table;
+pub mod uplift;
 
 pub use crate::error::{Error, Result};
 
