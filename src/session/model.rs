@@ -102,10 +102,14 @@ fn report(batch: &RecordBatch, row: usize) -> String {
         let column = column.as_primitive::<Float64Type>();
         column.is_valid(row).then(|| column.value(row))
     };
-    let measured: Vec<String> = [("train_loss", "train loss"), ("validation_loss", "validation loss"), ("validation_auc", "auc")]
-        .into_iter()
-        .filter_map(|(column, words)| Some(format!("{words} {:.4}", number(column)?)))
-        .collect();
+    let words = [
+        ("train_loss", "train loss"),
+        ("validation_loss", "validation loss"),
+        ("validation_auc", "auc"),
+        ("validation_qini", "qini"),
+        ("validation_auuc", "auuc"),
+    ];
+    let measured: Vec<String> = words.into_iter().filter_map(|(column, words)| Some(format!("{words} {:.4}", number(column)?))).collect();
     let whole = |name: &str| number(name).unwrap_or_default();
     let measured = measured.join(", ");
     if let Some(version) = number("version") {
@@ -113,18 +117,21 @@ fn report(batch: &RecordBatch, row: usize) -> String {
     }
     // The first of each needs no name, as it often is the only one.
     let among = |column: &str, words: &str| number(column).filter(|n| *n > 1.0).map(|n| format!(" of {words} {n}")).unwrap_or_default();
-    format!("epoch {} of {}{}{}: {measured}", whole("epoch"), whole("epochs"), among("member", "net"), among("trial", "trial"))
+    let stages = batch.column_by_name("stage").and_then(|column| column.as_string_opt::<i32>());
+    let stage = stages.filter(|stages| stages.is_valid(row)).map(|stages| format!(" ({})", stages.value(row))).unwrap_or_default();
+    let (member, trial) = (among("member", "net"), among("trial", "trial"));
+    format!("epoch {} of {}{member}{trial}{stage}: {measured}", whole("epoch"), whole("epochs"))
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
+    use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray};
 
     use super::*;
 
     #[test]
     fn a_row_of_a_training_is_told_in_words() {
-        let columns: [(&str, ArrayRef); 8] = [
+        let columns: [(&str, ArrayRef); 10] = [
             ("trial", Arc::new(Int32Array::from(vec![1, 3, 1]))),
             ("member", Arc::new(Int32Array::from(vec![1, 2, 3]))),
             ("version", Arc::new(Int32Array::from(vec![None, None, Some(7)]))),
@@ -133,10 +140,12 @@ mod tests {
             ("train_loss", Arc::new(Float64Array::from(vec![0.5, 0.25, 0.5]))),
             ("validation_loss", Arc::new(Float64Array::from(vec![Some(0.61), None, Some(0.61)]))),
             ("validation_auc", Arc::new(Float64Array::from(vec![Some(0.71), None, None]))),
+            ("stage", Arc::new(StringArray::from(vec![None, Some("effect"), None]))),
+            ("validation_qini", Arc::new(Float64Array::from(vec![None, None, Some(0.02)]))),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).expect("a batch");
         assert_eq!(report(&batch, 0), "epoch 1 of 2: train loss 0.5000, validation loss 0.6100, auc 0.7100");
-        assert_eq!(report(&batch, 1), "epoch 2 of 2 of net 2 of trial 3: train loss 0.2500");
-        assert_eq!(report(&batch, 2), "saved as version 7: train loss 0.5000, validation loss 0.6100");
+        assert_eq!(report(&batch, 1), "epoch 2 of 2 of net 2 of trial 3 (effect): train loss 0.2500");
+        assert_eq!(report(&batch, 2), "saved as version 7: train loss 0.5000, validation loss 0.6100, qini 0.0200");
     }
 }

@@ -64,6 +64,7 @@ fn function(error: &FunctionError) -> SqlError {
         FunctionError::NoSuchColumn { .. } => UndefinedColumn,
         FunctionError::AmbiguousColumn { .. } => AmbiguousColumn,
         FunctionError::WrongType { .. } => DatatypeMismatch,
+        FunctionError::WrongModel { .. } => WrongObjectType,
         FunctionError::InvalidValue { .. } => InvalidParameterValue,
         FunctionError::Nulls { .. } => NullValueNotAllowed,
         FunctionError::Unmet { .. } => DataException,

@@ -169,6 +169,8 @@ pub struct Parameter {
     pub role: Role,
     /// Whether it may be left out.
     pub presence: Presence,
+    /// Another name under which it may be given.
+    pub also: Option<&'static str>,
     /// One sentence in Markdown.
     pub docs: &'static str,
 }
@@ -176,27 +178,33 @@ pub struct Parameter {
 impl Parameter {
     /// A plain value that must be given.
     pub(crate) const fn value(name: &'static str, data_type: Type, docs: &'static str) -> Self {
-        Self { name, data_type, role: Role::Value, presence: Presence::Required, docs }
+        Self { name, data_type, role: Role::Value, presence: Presence::Required, also: None, docs }
     }
 
     /// A model that must be given.
     pub(crate) const fn model(name: &'static str, docs: &'static str) -> Self {
-        Self { name, data_type: Type::Text, role: Role::Model, presence: Presence::Required, docs }
+        Self { name, data_type: Type::Text, role: Role::Model, presence: Presence::Required, also: None, docs }
     }
 
     /// A row of columns that must be given.
     pub(crate) const fn row(name: &'static str, docs: &'static str) -> Self {
-        Self { name, data_type: Type::Row, role: Role::Row, presence: Presence::Required, docs }
+        Self { name, data_type: Type::Row, role: Role::Row, presence: Presence::Required, also: None, docs }
     }
 
     /// A query that must be given.
     pub(crate) const fn query(name: &'static str, docs: &'static str) -> Self {
-        Self { name, data_type: Type::Query, role: Role::Query, presence: Presence::Required, docs }
+        Self { name, data_type: Type::Query, role: Role::Query, presence: Presence::Required, also: None, docs }
     }
 
     /// The parameter with a default, as an SQL literal.
     pub(crate) const fn or(mut self, literal: &'static str) -> Self {
         self.presence = Presence::Default(literal);
+        self
+    }
+
+    /// The parameter under a second name.
+    pub(crate) const fn also(mut self, name: &'static str) -> Self {
+        self.also = Some(name);
         self
     }
 
@@ -306,9 +314,9 @@ impl Function {
         format!("{}({} [, {}])", self.name, names(true), names(false))
     }
 
-    /// The position of a parameter.
+    /// The position of a parameter, by either of its names.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.parameters.iter().position(|parameter| parameter.name == name)
+        self.parameters.iter().position(|parameter| parameter.name == name || parameter.also == Some(name))
     }
 
     /// The parameter that takes a row, if there is one.
@@ -412,6 +420,7 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::prepare::tf_idf::DECLARATION,
         &crate::predict_ctr::DECLARATION,
         &crate::predict_cvr::DECLARATION,
+        &crate::predict_uplift::DECLARATION,
     ];
     &SORTED
 }

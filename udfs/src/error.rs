@@ -75,6 +75,16 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A model of another kind than the one that is needed (wrong object type).
+    #[error("model \"{model}\" {reason}")]
+    WrongModel {
+        /// The model and version.
+        model: String,
+        /// What it is.
+        reason: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// A value out of its range (invalid parameter value).
     #[error("{object} {reason}")]
     InvalidValue {
@@ -135,6 +145,7 @@ impl Error {
             Self::WrongType { detail, .. } => detail.clone(),
             Self::NoSuchFunction { .. }
             | Self::Model(_)
+            | Self::WrongModel { .. }
             | Self::AmbiguousColumn { .. }
             | Self::InvalidValue { .. }
             | Self::Nulls { .. }
@@ -154,6 +165,7 @@ impl Error {
             | Self::InvalidValue { hint, .. } => hint.clone(),
             Self::InQuery { source, .. } => find(source).and_then(Self::hint),
             Self::Model(error) => model_hint(error),
+            Self::WrongModel { hint, .. } => Some((*hint).to_owned()),
             Self::AmbiguousColumn { hint, .. }
             | Self::Nulls { hint, .. }
             | Self::Unmet { hint, .. }

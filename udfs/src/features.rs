@@ -24,7 +24,7 @@ mod values;
 
 pub(crate) use plain::PlainEncoder;
 pub(crate) use treatment::Treatments;
-pub(crate) use values::{labels, split};
+pub(crate) use values::{labels, outcomes, split};
 
 /// The families of types whose values can stand for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use stratagem_models::click::{Split, TrainOptions};
+use stratagem_models::examples::Block;
+use stratagem_models::features::{Batch, Column as RawColumn};
 use stratagem_models::registry::ModelName;
+use stratagem_models::uplift::{self, Plan};
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type, sql_type};
 use crate::error::Error;
-use crate::features::{Encoder, Treatments};
+use crate::features::{self, Encoder, Treatments};
 use crate::models::{Models, Pinned, Start};
 use crate::prepare::Transform;
 use crate::relation::{Constants, Relation};
 use crate::spelling;
 
 mod exec;
+mod experiment;
 mod record;
 mod rows;
 
@@ -29,7 +34,8 @@ pub static DECLARATION: Function = Function {
     parameters: &[
         Parameter::value("model", Type::Text, "The name to save under: a lower-case letter, then letters, digits and underscores."),
         Parameter::query("query", "The training rows. Every column but the labels is a feature."),
-        Parameter::value("label", Type::Text, "The column of the query with the outcome: boolean, or 0 and 1."),
+        Parameter::value("label", Type::Text, "The column of the query with the outcome: boolean, or 0 and 1. `outcome` is another name for this argument.")
+            .also("outcome"),
         Parameter::value(
             "model_type",
             Type::Text,
@@ -40,6 +46,26 @@ pub static DECLARATION: Function = Function {
         .or("NULL"),
         Parameter::value("conversion", Type::Text, "A second outcome, which needs the first: the conversion after a click. Then `predict_cvr` gives its probability.")
             .or("NULL"),
+        Parameter::value(
+            "task",
+            Type::Text,
+            "What is learned: `ctr`, the probability of the label (and of a conversion after it), or `uplift`, what a treatment changes in it.",
+        )
+        .or("'ctr'"),
+        Parameter::value("treatment", Type::Text, "For `uplift`: the column that tells who was treated, boolean, or 0 and 1.").or("NULL"),
+        Parameter::value(
+            "learner",
+            Type::Text,
+            "For `uplift`: the meta-learner, `s`, `t` or `x` (Künzel et al. 2019) or `r` (Nie and Wager 2021). NULL is `x`.",
+        )
+        .or("NULL"),
+        Parameter::value(
+            "propensity",
+            Type::Any,
+            "For `uplift` with `x` or `r`: the probability that a row was treated: a number, the name of a column, or `'learned'` for a net of the \
+             features where treatment was not drawn at random. NULL is the share of treated rows.",
+        )
+        .or("NULL"),
         Parameter::value(
             "features",
             Type::Text,
@@ -101,10 +127,18 @@ pub static DECLARATION: Function = Function {
         Column::new("epochs", Type::Integer, "The epochs there will be at most."),
         Column::new("rows", Type::BigInt, "The rows trained on in an epoch."),
         Column::new("train_loss", Type::Double, "Mean loss of the epoch's steps."),
-        Column::new("validation_loss", Type::Double, "Log loss of the held-out rows after the epoch; in the last row of the whole model.").nullable(),
+        Column::new("validation_loss", Type::Double, "Log loss of the held-out rows after the epoch (squared error over variance, of a stage that learns numbers); in the last row of the whole model.").nullable(),
         Column::new("validation_auc", Type::Double, "Area under the ROC curve of these rows; in the last row of the whole model.").nullable(),
         Column::new("seconds", Type::Double, "Seconds since the training began."),
         Column::new("eta_seconds", Type::Double, "Seconds until the end if no epoch is left out; 0 in the last row."),
+        Column::new(
+            "stage",
+            Type::Text,
+            "Of an uplift model, what the net is for: `outcome`, `treated`, `control`, `propensity`, `effect_treated`, `effect_control` or `effect`.",
+        )
+        .nullable(),
+        Column::new("validation_qini", Type::Double, "Qini coefficient of the held-out rows; only in the last row of an uplift model.").nullable(),
+        Column::new("validation_auuc", Type::Double, "Area under the uplift curve of these rows; only in the last row of an uplift model.").nullable(),
     ]),
     summary: "Trains a click model on the rows of a query and saves it as a new version",
     docs: "Runs the query, trains, and returns a row after every epoch, at once. When the training is over the model is saved as the next \
@@ -120,7 +154,14 @@ pub static DECLARATION: Function = Function {
            with a NULL label are refused: filter them in the query.\n\n\
            The same rows and the same seed give the same model, in whatever order the rows arrive. A statement that is canceled, times out \
            or loses its client stops the training within a step, and nothing is saved. For the same reason `LIMIT` directly on `finetune` \
-           is refused. Rows that do not fit into the memory of the server are trained on from temporary files.",
+           is refused. Rows that do not fit into the memory of the server are trained on from temporary files.\n\n\
+           With `task => 'uplift'` the rows are those of an experiment, or of anything in which some were treated and others not. The model learns what the \
+           treatment changes in the outcome, and `predict_uplift` gives it; an outcome with other numbers than 0 and 1, such as an amount, is \
+           one of which the expected value changes. The learners are made of the same nets and take the same arguments: `s` is one net of which the \
+           treatment is a feature; `t` a net per arm; `x` imputes each row's effect by the net of the other arm and learns that; `r` learns the \
+           effect from what is left when outcome and treatment are predicted without it, by nets that have not seen the row (five folds, so `member` \
+           counts folds there). Their stages follow one another and hold out the same rows, `trials` searches in the first one, and the last row \
+           has the figures of the whole model.",
     example: "SELECT epoch, train_loss, validation_auc, version\n\
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
     errors: &[
@@ -134,7 +175,8 @@ pub static DECLARATION: Function = Function {
         Failure { sqlstate: "22004", when: "a label is NULL in some rows" },
         Failure {
             sqlstate: "22023",
-            when: "a label is not 0 or 1, all labels are the same, there are no rows, or an option is out of range",
+            when: "a label is not 0 or 1, all labels are the same, there are no rows, or an option is out of range; of an uplift model: all rows are of one \
+                   arm, an arm has one outcome only, a feature tells who was treated, or a propensity is not between 0 and 1",
         },
         Failure { sqlstate: "0A000", when: "a LIMIT would end the training before the model is saved" },
         Failure { sqlstate: "53200", when: "the rows fit neither into the memory of the server nor into its temporary files" },
@@ -171,8 +213,10 @@ struct Training {
     name: ModelName,
     /// How the query's rows are prepared; the columns below are those of the result.
     transform: Option<Transform>,
-    /// The labels' columns, with their names: the click, and the conversion if there is one.
-    labels: Vec<(usize, String)>,
+    /// The click, and the conversion if there is one; or outcome, treatment and perhaps propensity.
+    labels: Vec<Label>,
+    /// How an uplift model is trained.
+    uplift: Option<Plan>,
     /// The column of a split by time or by column.
     split: Option<usize>,
     /// The name of the column that marks held-out rows.
@@ -180,9 +224,38 @@ struct Training {
     /// The version to go on from.
     base: Option<(Pinned, Arc<Start>)>,
     encoder: Encoder,
-    columns: Vec<stratagem_models::features::Column>,
+    columns: Vec<RawColumn>,
     options: TrainOptions,
     query: String,
+}
+
+/// A column that is no feature, but what is to be learned or what was done.
+#[derive(Debug)]
+struct Label {
+    column: usize,
+    name: String,
+    /// What it is called in errors.
+    role: &'static str,
+    answer: Answer,
+}
+
+/// What the values of a label are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// 0 or 1.
+    Binary,
+    Number,
+}
+
+impl Label {
+    /// Writes the values of a batch and returns how many are NULL.
+    fn read<'a>(&self, columns: &[ArrayRef], out: impl Iterator<Item = &'a mut f32>) -> datafusion::common::Result<usize> {
+        let column = &columns[self.column];
+        match self.answer {
+            Answer::Binary => features::labels(column, self.role, &self.name, out),
+            Answer::Number => features::outcomes(column, out),
+        }
+    }
 }
 
 impl Training {
@@ -191,13 +264,19 @@ impl Training {
         let transform = arguments.optional_text("transform").map(|select| Transform::parse(select, schema)).transpose()?;
         let prepared = transform.as_ref().map(Transform::output);
         let schema = prepared.as_deref().unwrap_or(schema);
+        let wishes = arguments.optional_text("features").map(Treatments::parse).transpose()?.unwrap_or_default();
         let mut labels = vec![label(arguments.text("label")?, "label", schema)?];
-        if let Some(conversion) = arguments.optional_text("conversion") {
+        let uplift = experiment::plan(arguments, &labels[0].name, &wishes, schema)?;
+        if let Some(conversion) = arguments.optional_text("conversion").filter(|_| uplift.is_none()) {
             labels.push(label(conversion, "conversion", schema)?);
         }
         let options = options(arguments, labels.len())?;
+        let uplift = uplift.map(|(plan, others)| {
+            labels[0].answer = Answer::Number;
+            labels.extend(others);
+            plan
+        });
         let split = split(arguments, &options, schema)?;
-        let wishes = arguments.optional_text("features").map(Treatments::parse).transpose()?.unwrap_or_default();
         let base = arguments.optional_text("base").map(|base| models.start(base)).transpose()?;
         let (encoder, columns) = match &base {
             Some((pinned, start)) => {
@@ -205,21 +284,47 @@ impl Training {
                 (encoder, start.columns())
             }
             None => {
-                let mut without: Vec<usize> = labels.iter().map(|(position, _)| *position).collect();
+                let mut without: Vec<usize> = labels.iter().map(|label| label.column).collect();
                 // What marks the held-out rows is not known of other rows.
                 without.extend(split.filter(|_| options.split == Split::Column));
                 Encoder::for_training(schema.fields(), &without, &wishes)?
             }
         };
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
-        Ok(Self { name, transform, labels, split, mark, base, encoder, columns, options, query: query.to_owned() })
+        Ok(Self { name, transform, labels, uplift, split, mark, base, encoder, columns, options, query: query.to_owned() })
     }
 
     /// Names of the columns that are no features.
     fn except(&self) -> Vec<String> {
-        let mut except: Vec<String> = self.labels.iter().map(|(_, name)| name.clone()).collect();
+        let mut except: Vec<String> = self.labels.iter().map(|label| label.name.clone()).collect();
         except.extend(self.mark.clone());
         except
+    }
+
+    /// The raw columns of the rows that are trained on.
+    fn raw(&self) -> Vec<RawColumn> {
+        let treatment = self.uplift.as_ref().and_then(|plan| uplift::column(plan, "boolean"));
+        self.columns.iter().cloned().chain(treatment).collect()
+    }
+
+    /// Rows as they are trained on.
+    fn block(&self, batch: Batch, labels: Vec<f32>, split: Vec<f64>) -> Block {
+        match &self.uplift {
+            Some(plan) => uplift::rows(plan, batch, labels, split),
+            None => Block { batch, labels, split },
+        }
+    }
+
+    /// The nets that are trained.
+    fn nets(&self) -> u32 {
+        let Self { uplift, options, .. } = self;
+        uplift.as_ref().map_or(options.trials - 1 + options.ensembles, |plan| plan.nets(options))
+    }
+
+    /// The name of the label, or of both.
+    fn label(&self) -> String {
+        let labels = self.labels.iter().take(if self.uplift.is_some() { 1 } else { 2 });
+        labels.map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -234,8 +339,8 @@ fn column(name: &str, argument: &str, schema: &Schema) -> Result<usize, Error> {
     })
 }
 
-/// The position and name of a label's column.
-fn label(name: &str, argument: &str, schema: &Schema) -> Result<(usize, String), Error> {
+/// A label of a click model, or an outcome.
+fn label(name: &str, argument: &str, schema: &Schema) -> Result<Label, Error> {
     let position = column(name, argument, schema)?;
     let data_type = schema.field(position).data_type();
     if !Type::Label.accepts(data_type) || data_type.is_null() {
@@ -246,7 +351,7 @@ fn label(name: &str, argument: &str, schema: &Schema) -> Result<(usize, String),
             hint: Some(format!("write a condition in the query, such as {name} = 'yes' AS {name}")),
         });
     }
-    Ok((position, name.to_owned()))
+    Ok(Label { column: position, name: name.to_owned(), role: "label", answer: Answer::Binary })
 }
 
 /// The position of the split's column.

@@ -219,10 +219,12 @@ impl Strategy {
         if rank_by == "likelihood" {
             return Ok(None);
         }
-        match &self.judge {
-            Some(judge) => Ok(Some(Arc::clone(judge))),
-            None => Ok(Some(Arc::new(Held::new(&self.models, rank_by)?))),
-        }
+        let judge = match &self.judge {
+            Some(judge) => Arc::clone(judge),
+            None => Arc::new(Held::new(&self.models, rank_by)?),
+        };
+        judge.intake().check_probability(judge.pinned())?;
+        Ok(Some(judge))
     }
 
     /// The drafts of a brief that hold, in the order they were drawn, and the tokens that were written for all.

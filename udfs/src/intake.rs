@@ -10,7 +10,7 @@ use stratagem_models::registry::{Kind, Manifest};
 
 use crate::error::{Error, Result};
 use crate::features::{self, Encoder, PlainEncoder};
-use crate::models::Error as ModelError;
+use crate::models::{Error as ModelError, Pinned};
 use crate::prepare::{Bound, Fitted};
 
 /// A transform as it is saved with a model.
@@ -34,6 +34,8 @@ pub(crate) enum Intake {
     Features {
         /// Its probabilities per row.
         tasks: usize,
+        /// Whether it gives an uplift instead.
+        uplift: bool,
         /// What became of the columns.
         features: Vec<Feature>,
         /// The TRANSFORM.
@@ -54,7 +56,34 @@ impl Intake {
             reason: format!("its TRANSFORM: {reason}"),
         };
         let prepared = manifest.transform.clone().map(serde_json::from_value).transpose().map_err(damaged)?;
-        Ok(Self::Features { tasks: manifest.options.model_type.tasks(), features: manifest.features, prepared })
+        let uplift = matches!(manifest.kind, Kind::Uplift(_));
+        Ok(Self::Features { tasks: manifest.options.model_type.tasks(), uplift, features: manifest.inputs().to_vec(), prepared })
+    }
+
+    /// Whether it gives an uplift, not a probability.
+    pub(crate) fn is_uplift(&self) -> bool {
+        match self {
+            Self::Features { uplift, .. } => *uplift,
+            Self::Plain(_) => false,
+        }
+    }
+
+    /// Checks that it gives a probability; `model` is named in the error.
+    pub(crate) fn check_probability(&self, model: &Pinned) -> Result<()> {
+        if !self.is_uplift() {
+            return Ok(());
+        }
+        let (reason, hint) = ("is an uplift model, which gives no probability", "call predict_uplift with it");
+        Err(Error::WrongModel { model: model.to_string(), reason, hint })
+    }
+
+    /// Checks that it gives an uplift; `model` is named in the error.
+    pub(crate) fn check_uplift(&self, model: &Pinned) -> Result<()> {
+        if self.is_uplift() {
+            return Ok(());
+        }
+        let (reason, hint) = ("is no uplift model", "train one with finetune(..., task => 'uplift', treatment => ...)");
+        Err(Error::WrongModel { model: model.to_string(), reason, hint })
     }
 
     /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.

@@ -30,6 +30,7 @@ mod pin;
 pub mod predict;
 pub mod predict_ctr;
 pub mod predict_cvr;
+pub mod predict_uplift;
 pub mod prepare;
 pub mod prompt;
 pub mod reference;
@@ -46,16 +47,16 @@ use relation::{Relations, WholeRelations};
 /// Adds all functions over these models to a session: the functions themselves, the planner of those that return rows, the rules that settle
 /// model versions, and the query planner that runs them. The builder's own functions, planners and rules stay; its query planner is replaced.
 pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> SessionStateBuilder {
-    let (predict_ctr, predict_cvr) = (predict_ctr::function(&models), predict_cvr::function(&models));
-    let predict =
-        predict::Predict { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr), predict_cvr: Arc::clone(&predict_cvr) };
+    let scores = [predict_ctr::function(&models), predict_cvr::function(&models), predict_uplift::function(&models)];
+    let [predict_ctr, predict_cvr, predict_uplift] = scores.clone();
+    let predict = predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift };
     let relations = Relations::new(
         vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
         vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
     );
     let language =
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
-    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
+    builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
     builder.window_functions().get_or_insert_default().extend(prepare::windows());

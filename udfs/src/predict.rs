@@ -14,6 +14,7 @@ use crate::relation::{Constants, Expansion};
 
 const PREDICTED: &str = "predicted";
 const PREDICTED_CVR: &str = "predicted_cvr";
+const UPLIFT: &str = "uplift";
 
 /// The declaration of `ml.predict`.
 pub static DECLARATION: Function = Function {
@@ -24,13 +25,14 @@ pub static DECLARATION: Function = Function {
         Parameter::query("query", "The rows to score."),
     ],
     returns: Returns::QueryRows(&[
-        Column::new(PREDICTED, Type::Double, "What `predict_ctr` returns for the row.").nullable(),
+        Column::new(PREDICTED, Type::Double, "What `predict_ctr` returns for the row; not of an uplift model.").nullable(),
         Column::new(
             PREDICTED_CVR,
             Type::Double,
             "What `predict_cvr` returns for the row; only of a model that was trained with conversions.",
         )
         .nullable(),
+        Column::new(UPLIFT, Type::Double, "What `predict_uplift` returns for the row; only of an uplift model.").nullable(),
     ]),
     summary: "The rows of a query with the predictions of a trained model",
     docs: "Adds the prediction of a model to every row of a query; the rows come as they are scored. The model finds its features by name among \
@@ -47,12 +49,13 @@ pub static DECLARATION: Function = Function {
     ],
 };
 
-/// Plans calls of `ml.predict` as a projection with `predict_ctr` and `predict_cvr`.
+/// Plans calls of `ml.predict` as a projection with `predict_ctr` and `predict_cvr`, or with `predict_uplift`.
 #[derive(Debug)]
 pub(crate) struct Predict {
     pub(crate) models: Arc<Models>,
     pub(crate) predict_ctr: Arc<ScalarUDF>,
     pub(crate) predict_cvr: Arc<ScalarUDF>,
+    pub(crate) predict_uplift: Arc<ScalarUDF>,
 }
 
 impl Expansion for Predict {
@@ -62,13 +65,16 @@ impl Expansion for Predict {
 
     fn expand(&self, arguments: &Constants, input: LogicalPlan) -> Result<LogicalPlan> {
         let model = arguments.text("model")?;
-        let tasks = Held::new(&self.models, model).map_err(Error::from)?.intake().tasks();
-        let added = [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)].into_iter().take(tasks);
+        let held = Held::new(&self.models, model).map_err(Error::from)?;
+        let added = match held.intake() {
+            intake if intake.is_uplift() => vec![(UPLIFT, &self.predict_uplift)],
+            intake => [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)].into_iter().take(intake.tasks()).collect(),
+        };
         let mut columns: Vec<Expr> = input.schema().iter().map(Expr::from).collect();
         let names = input.schema().fields().iter().map(|field| field.name().clone());
         let mut row = Vec::with_capacity(2 * columns.len());
         for (name, column) in names.zip(&columns) {
-            if added.clone().any(|(added, _)| name == added) {
+            if added.iter().any(|(added, _)| name == *added) {
                 return Err(Error::InvalidValue {
                     object: "the query".to_owned(),
                     reason: format!("has a column \"{name}\", which {} adds", DECLARATION.name),
@@ -79,7 +85,7 @@ impl Expansion for Predict {
             row.extend([lit(name), column.clone()]);
         }
         let row = Expr::ScalarFunction(ScalarFunction::new_udf(named_struct(), row));
-        columns.extend(added.map(|(name, function)| {
+        columns.extend(added.into_iter().map(|(name, function)| {
             let score = ScalarFunction::new_udf(Arc::clone(function), vec![lit(model), row.clone()]);
             Expr::ScalarFunction(score).alias(name)
         }));

@@ -42,6 +42,7 @@ pub static DECLARATION: Function = Function {
     example: "SELECT i.item_id, predict_ctr('ctr', i) AS p FROM impressions i ORDER BY p DESC LIMIT 20",
     errors: &[
         Failure { sqlstate: "42704", when: "the model, the version or the alias does not exist" },
+        Failure { sqlstate: "42809", when: "the model is an uplift model, which gives no probability" },
         Failure { sqlstate: "42703", when: "a feature of the model is missing in the row" },
         Failure { sqlstate: "42804", when: "a feature has a type that the model was not trained on" },
         Failure { sqlstate: "22023", when: "the model is not a constant" },
@@ -55,13 +56,15 @@ pub(crate) fn function(models: &Arc<Models>) -> Arc<ScalarUDF> {
     Score::function(&DECLARATION, Task::Click, models)
 }
 
-/// Which of its probabilities a model is asked for; one that has only one gives that.
+/// What a model is asked for. One that has only one probability gives that for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// The probability of a click.
     Click,
     /// The probability of a conversion after a click.
     Conversion,
+    /// What a treatment changes; of an uplift model only.
+    Uplift,
 }
 
 /// A function of a model and a row.
@@ -116,17 +119,22 @@ impl Score {
 
     /// The version that is settled, or else the one that the argument means now.
     fn version(&self, model: &ScalarValue) -> Result<Arc<Held>, Error> {
-        match &self.held {
-            Some(held) => Ok(Arc::clone(held)),
-            None => Ok(Arc::new(Held::new(&self.models, self.reference(model)?)?)),
+        let held = match &self.held {
+            Some(held) => Arc::clone(held),
+            None => Arc::new(Held::new(&self.models, self.reference(model)?)?),
+        };
+        match self.task {
+            Task::Click | Task::Conversion => held.intake().check_probability(held.pinned())?,
+            Task::Uplift => held.intake().check_uplift(held.pinned())?,
         }
+        Ok(held)
     }
 
     /// The probabilities, and where they are NULL: where a model from elsewhere gives no number.
     fn probabilities(&self, model: &Model, rows: &Rows) -> Result<(Vec<f64>, Option<NullBuffer>), Error> {
         let scores = model.predict(rows)?;
         let task = match self.task {
-            Task::Click => 0,
+            Task::Click | Task::Uplift => 0,
             Task::Conversion => 1,
         };
         let probabilities: Vec<f64> = scores.task(task).map(f64::from).collect();

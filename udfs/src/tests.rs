@@ -35,6 +35,7 @@ mod relations;
 mod scoring;
 mod strategies;
 mod training;
+mod uplift;
 mod usage;
 
 /// A session over a folder of models.
@@ -198,6 +199,9 @@ async fn every_example_runs() {
     let shop = Shop::open().await;
     shop.train("ctr", "").await;
     shop.prompt("welcome", "Say hello to customer {{customer_id}}, who likes {{favourite_category}}.");
+    let treated = TRAINING.replace("SELECT", "SELECT id % 2 = 0 AS treated,");
+    let uplift = "task => 'uplift', treatment => 'treated', learner => 's', epochs => 1, ensembles => 1";
+    shop.rows(&format!("SELECT * FROM finetune('who', $${treated}$$, 'click', {uplift})")).await;
     for function in crate::declaration::functions() {
         let rows = shop.run(function.example).await;
         assert!(rows.is_ok_and(|batches| batches.iter().any(|batch| batch.num_rows() > 0)), "{}", function.name);

@@ -2,13 +2,14 @@
 
 mod calibration;
 mod fold;
-mod model;
+pub(crate) mod model;
 mod options;
 mod piece;
-mod search;
-mod split;
+pub(crate) mod search;
+pub(crate) mod split;
 mod start;
-mod trainer;
+pub(crate) mod target;
+pub(crate) mod trainer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +22,12 @@ use serde::{Deserialize, Serialize};
 pub use self::calibration::Calibration;
 use self::model::Weights;
 pub use self::model::{ClickModel, Scores};
-pub(crate) use self::model::{Stored, net};
+pub(crate) use self::model::{Nets, Stored, net};
+pub(crate) use self::options::choices;
 pub use self::options::{Calibrate, Metric, ModelType, Schedule, Split, TrainOptions};
 use self::split::Parts;
 pub use self::start::Start;
+use self::target::Target;
 use self::trainer::{Job, Outcome};
 use crate::error::{Error, Result};
 use crate::examples::Examples;
@@ -33,11 +36,16 @@ use crate::features::encode::Encoding;
 use crate::features::learn::{Learned, Learner};
 use crate::metrics;
 use crate::net::{Net, Parameter};
+use crate::registry::Kind;
 use crate::runtime::Runtime;
+use crate::uplift::Stage;
 
 /// What one epoch gave.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
+    /// What the net is for, in an uplift model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
     /// The setting that is tried, from 1.
     pub trial: u32,
     /// The net of the ensemble, from 1.
@@ -50,7 +58,7 @@ pub struct Progress {
     pub rows: u64,
     /// Mean loss of the epoch's steps.
     pub train_loss: f64,
-    /// Log loss of the held-out rows after the epoch.
+    /// Log loss of the held-out rows after the epoch; for a net that gives numbers their squared error, over the variance of the numbers.
     pub validation_loss: Option<f64>,
     /// Area under the ROC curve of the held-out rows after the epoch; `None` without held-out rows of both classes.
     pub validation_auc: Option<f64>,
@@ -83,24 +91,26 @@ pub(crate) struct Member {
 
 /// A trained model that is not saved yet.
 pub struct Trained {
-    runtime: Arc<Runtime>,
-    net: Net,
-    features: Vec<Feature>,
-    weights: Weights,
+    pub(crate) runtime: Arc<Runtime>,
+    /// What it is, as its manifest will say.
+    pub(crate) kind: Kind,
+    pub(crate) net: Net,
+    pub(crate) features: Vec<Feature>,
+    pub(crate) weights: Weights,
     /// The texts of the known values, by feature.
-    texts: BTreeMap<usize, Vec<String>>,
-    calibration: Vec<Calibration>,
+    pub(crate) texts: BTreeMap<usize, Vec<String>>,
+    pub(crate) calibration: Vec<Calibration>,
     /// With every default filled in; those of the best trial.
-    options: TrainOptions,
+    pub(crate) options: TrainOptions,
     /// All settings that were tried.
-    trials: Vec<TrainOptions>,
-    epochs: Vec<Progress>,
-    kept: Progress,
-    evaluation: Option<Evaluation>,
-    leaks: Vec<String>,
-    parent: Option<u32>,
-    rows: u64,
-    positives: u64,
+    pub(crate) trials: Vec<TrainOptions>,
+    pub(crate) epochs: Vec<Progress>,
+    pub(crate) kept: Progress,
+    pub(crate) evaluation: Option<Evaluation>,
+    pub(crate) leaks: Vec<String>,
+    pub(crate) parent: Option<u32>,
+    pub(crate) rows: u64,
+    pub(crate) positives: u64,
 }
 
 /// Trains a click model.
@@ -125,9 +135,9 @@ pub fn train(
         let (tasks, labels) = (options.model_type.tasks(), examples.tasks());
         return Err(Error::option("model_type", format!("{} learns {tasks} labels, but the rows have {labels}", options.model_type)));
     }
-    let parts = Parts::new(examples, &options)?;
+    let (parts, classes) = split::clicks(examples, &options)?;
     let options = options.filled(parts.training, parts.positives[0] as f64 / parts.training as f64);
-    let learned = learn(examples, &parts, &options)?;
+    let learned = learn(examples, &parts, &options, None)?;
     let parent = start.map(Start::version);
     let mut texts = examples.texts.clone();
     start.into_iter().for_each(|start| texts.merge(start.texts().clone()));
@@ -136,13 +146,14 @@ pub fn train(
         None => (learned, Vec::new()),
     };
     let encoding = Encoding::new(&learned.features, &learned.known, true);
-    let job = Job { runtime, examples, parts: &parts, encoding: &encoding, uses: &learned.uses, stop };
+    let target = Target::labels(examples.tasks());
+    let job = Job { runtime, examples, parts: &parts, target, encoding: &encoding, uses: &learned.uses, stop };
     let mut epochs = Vec::new();
     let mut on_epoch = |progress: &Progress| {
         epochs.push(progress.clone());
         on_epoch(progress)
     };
-    let (best, trials, first) = search::best(&job, &options, &start, &mut on_epoch)?;
+    let (best, trials, first) = search::best(&job, &options, &start, None, &mut on_epoch)?;
     let options = trials[best].clone();
     let net = model::net(&encoding, &options);
     let kept = first.kept.clone();
@@ -156,6 +167,7 @@ pub fn train(
     let texts = learned.known.iter().enumerate().filter_map(|(feature, known)| Some((feature, texts.all(known)?))).collect();
     Ok(Trained {
         runtime: Arc::clone(runtime),
+        kind: Kind::Click,
         net,
         features: learned.features,
         texts,
@@ -169,25 +181,28 @@ pub fn train(
         leaks: learned.leaks,
         parent,
         rows: examples.rows() as u64,
-        positives: parts.all_positives,
+        positives: classes[1],
     })
 }
 
-/// Learns the features from the training rows.
-fn learn(examples: &Examples, parts: &Parts, options: &TrainOptions) -> Result<Learned> {
+/// Learns the features from the training rows. `treated` is the label that tells who was treated, if there is one.
+pub(crate) fn learn(examples: &Examples, parts: &Parts, options: &TrainOptions, treated: Option<usize>) -> Result<Learned> {
     let tasks = examples.tasks();
     let mut learner = Learner::new(&examples.columns);
     for index in 0..examples.windows() {
         let window = examples.window(index)?;
         let rows = window.first..window.first + window.rows;
-        let rows: Vec<u32> = rows.filter(|row| !parts.is_held(window.start + row - window.first)).map(|row| row as u32).collect();
+        let rows: Vec<u32> = rows.filter(|row| parts.is_trained(window.start + row - window.first)).map(|row| row as u32).collect();
+        if let Some(treated) = treated {
+            learner.treatments(&rows, |row| window.block.labels[row as usize * tasks + treated]);
+        }
         learner.add(&window.block.batch, &rows, |row| window.block.labels[row as usize * tasks]);
     }
     learner.finish((options.model_type == ModelType::Din).then(|| options.history.clone()))
 }
 
 /// Calibrates the mean logits of the nets on the held-out rows of each task, and says how good the clicks then are.
-fn judge(outcomes: &[Outcome], options: &TrainOptions, tasks: usize) -> (Vec<Calibration>, Option<Evaluation>) {
+pub(crate) fn judge(outcomes: &[Outcome], options: &TrainOptions, tasks: usize) -> (Vec<Calibration>, Option<Evaluation>) {
     let rows = outcomes[0].labels.len() / tasks;
     let share = 1.0 / outcomes.len() as f32;
     let logit = |at: usize| outcomes.iter().map(|outcome| outcome.logits[at] * share).sum();
@@ -230,6 +245,11 @@ impl fmt::Debug for Trained {
 }
 
 impl Trained {
+    /// What it is: of clicks, or an uplift model.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     /// What became of each raw column.
     pub fn features(&self) -> &[Feature] {
         &self.features

@@ -57,7 +57,7 @@ pub fn export(registry: &Registry, name: &ModelName, version: u32, transform: Op
     let own = registry.manifest_files(name, version)?.into_iter().chain(files.clone());
     let mut all: Vec<(String, Vec<u8>)> = own.map(|(file, bytes)| (format!("{VERSION}/{file}"), bytes)).collect();
     let (graph, signature) = match &manifest.kind {
-        Kind::Click => of_click(&object, manifest, files, transform)?,
+        Kind::Click | Kind::Uplift(_) => of_trained(&object, manifest, files, transform)?,
         Kind::Onnx(outline) => {
             let graph = files.get(GRAPH).cloned().ok_or_else(|| Error::corrupt(&object, format!("{GRAPH} is missing")))?;
             (graph, of_graph(&manifest, outline))
@@ -68,8 +68,8 @@ pub fn export(registry: &Registry, name: &ModelName, version: u32, transform: Op
     place.write(&all)
 }
 
-/// The graph of a click model, and its signature.
-fn of_click(object: &str, manifest: Manifest, files: BTreeMap<String, Vec<u8>>, transform: Option<&str>) -> Result<(Vec<u8>, Signature)> {
+/// The graph of a model that was trained here, and its signature.
+fn of_trained(object: &str, manifest: Manifest, files: BTreeMap<String, Vec<u8>>, transform: Option<&str>) -> Result<(Vec<u8>, Signature)> {
     let stored = click::Stored::new(object, manifest, files)?;
     let graph::Exported { model, inputs, output } = graph::exported(&stored)?;
     let bytes = model.encoded_len() as u64;
@@ -78,7 +78,10 @@ fn of_click(object: &str, manifest: Manifest, files: BTreeMap<String, Vec<u8>>, 
         return Err(Error::data(reason, "train it with fewer ensembles, a smaller embedding_dim or hash(n) for its largest columns"));
     }
     let manifest = &stored.manifest;
-    let tasks = ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec();
+    let tasks = match manifest.kind {
+        Kind::Uplift(_) => vec!["uplift"],
+        Kind::Click | Kind::Onnx(_) => ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec(),
+    };
     let outputs = vec![Output { name: output, dtype: "float32", shape: vec!["n".to_owned(), tasks.len().to_string()] }];
     let signature = Signature {
         format: 1,

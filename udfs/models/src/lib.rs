@@ -21,6 +21,7 @@ pub mod prompt;
 pub mod registry;
 pub mod runtime;
 pub mod table;
+pub mod uplift;
 
 pub use crate::error::{Error, Result};
 

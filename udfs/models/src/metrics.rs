@@ -28,6 +28,13 @@ pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
     probabilities.iter().zip(labels).map(loss).sum::<f64>() / labels.len() as f64
 }
 
+/// Mean squared error of numbers, each with its weight. NaN without rows.
+pub(crate) fn squared_error(predictions: &[f32], numbers: &[f32], weights: &[f32]) -> f64 {
+    let weight: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    let error = |((p, y), w): ((&f32, &f32), &f32)| f64::from(*w) * (f64::from(*p) - f64::from(*y)).powi(2);
+    predictions.iter().zip(numbers).zip(weights).map(error).sum::<f64>() / weight
+}
+
 /// Area under the ROC curve, exact, equal scores counted half; `None` unless both classes are present.
 pub(crate) fn auc(scores: &[f32], labels: &[f32]) -> Option<f64> {
     let scores: Vec<f64> = scores.iter().map(|score| f64::from(*score) + 0.0).collect();

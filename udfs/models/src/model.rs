@@ -1,4 +1,4 @@
-//! A model of either kind: trained here, or made elsewhere.
+//! A model of any kind: of clicks or of uplift, trained here; or made elsewhere.
 
 use std::sync::Arc;
 
@@ -8,12 +8,15 @@ use crate::features::Batch;
 use crate::foreign::{Foreign, GRAPH, Plain};
 use crate::registry::{Kind, ModelName, Registry, Stored};
 use crate::runtime::Runtime;
+use crate::uplift::UpliftModel;
 
 /// A model, ready to score. It may be used by many threads at a time.
 #[derive(Debug)]
 pub enum Model {
-    /// Trained here.
+    /// Of clicks, trained here.
     Click(Box<ClickModel>),
+    /// Of uplift, trained here.
+    Uplift(Box<UpliftModel>),
     /// Made elsewhere.
     Onnx(Foreign),
 }
@@ -21,7 +24,7 @@ pub enum Model {
 /// Rows as a model of a kind takes them.
 #[derive(Debug, Clone)]
 pub enum Rows {
-    /// For [`Model::Click`].
+    /// For [`Model::Click`] and [`Model::Uplift`].
     Features(Batch),
     /// For [`Model::Onnx`].
     Plain(Plain),
@@ -42,6 +45,10 @@ impl Model {
                 let stored = click::Stored::new(object, stored.manifest, stored.files)?;
                 Ok(Self::Click(Box::new(stored.into_model(runtime)?)))
             }
+            Kind::Uplift(_) => {
+                let stored = click::Stored::new(object, stored.manifest, stored.files)?;
+                Ok(Self::Uplift(Box::new(stored.into_uplift(runtime)?)))
+            }
             Kind::Onnx(outline) => {
                 let graph = stored.files.remove(GRAPH).ok_or_else(|| Error::corrupt(object, format!("{GRAPH} is missing")))?;
                 Ok(Self::Onnx(Foreign::new(runtime, object, outline, graph)?))
@@ -49,12 +56,13 @@ impl Model {
         }
     }
 
-    /// The probabilities for each row, within 0 to 1; NaN where a graph from elsewhere gives no number. Any number of rows may be given.
+    /// The probabilities for each row, within 0 to 1, or the uplift; NaN where a graph from elsewhere gives no number. Any number of rows may be given.
     ///
     /// Errors: [`Error::Data`] when the rows do not fit the model, [`Error::Runtime`].
     pub fn predict(&self, rows: &Rows) -> Result<Scores> {
         match (self, rows) {
             (Self::Click(model), Rows::Features(batch)) => model.predict(batch),
+            (Self::Uplift(model), Rows::Features(batch)) => model.predict(batch),
             (Self::Onnx(model), Rows::Plain(plain)) => model.predict(plain),
             _ => Err(Error::data("the rows are not of the model's kind", "pass the columns that the model reads")),
         }

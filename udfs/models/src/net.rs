@@ -98,6 +98,17 @@ impl fmt::Display for ModelType {
     }
 }
 
+/// What the output of a net stands for, which decides its loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// The logit of a probability; the loss is the cross-entropy.
+    #[default]
+    Probability,
+    /// A number; the loss is the squared error.
+    Number,
+}
+
 /// The sizes of a net.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Net {
@@ -142,7 +153,7 @@ pub(crate) mod port {
     pub(crate) const HISTORY_MASK: &str = "history_mask";
     /// `[n, sum]`: what the linear layers that read `x` give.
     pub(crate) const SUMS: &str = "sums";
-    /// `[n, tasks]`; the second is 1 for a row that was clicked and converted.
+    /// `[n, tasks]`; the second is 1 for a row that was clicked and converted. Numbers where the output is one.
     pub(crate) const LABELS: &str = "labels";
     /// `[n, 1]`
     pub(crate) const ROW_WEIGHTS: &str = "row_weights";
@@ -230,8 +241,8 @@ impl Net {
     /// Loss and gradients of a step. Inputs: `x`, (the history and its mask,) labels, row weights, (dropout masks,) weights.
     /// Outputs: the loss, then the gradients of `x`, (of the history) and of every weight.
     ///
-    /// The loss of a task is the mean over the rows of row weight times cross-entropy; tasks are summed.
-    pub(crate) fn training_graph(&self, dropout: bool) -> Result<Graph> {
+    /// The loss of a task is the mean over the rows of row weight times cross-entropy, or squared error; tasks are summed.
+    pub(crate) fn training_graph(&self, dropout: bool, output: Output) -> Result<Graph> {
         let mut graph = Graph::new(&format!("{} training", self.model_type));
         let Inputs { x, history } = self.inputs(&mut graph)?;
         let labels = graph.input(port::LABELS, Shape::batch(ROWS, &[self.model_type.tasks()]))?;
@@ -242,7 +253,7 @@ impl Net {
         }
         let weights = self.weight_inputs(&mut graph)?;
         let logits = self.logits(&mut graph, x, history, &weights, &masks)?;
-        let loss = self.loss(&mut graph, logits, labels, row_weights)?;
+        let loss = self.loss(&mut graph, output, logits, labels, row_weights)?;
 
         let mut of = vec![(port::X.to_owned(), x)];
         of.extend(history.map(|(items, _)| (port::HISTORY.to_owned(), items)));
@@ -336,10 +347,14 @@ impl Net {
         }
     }
 
-    fn loss(&self, graph: &mut Graph, logits: Tensor, labels: Tensor, row_weights: Tensor) -> Result<Tensor> {
-        let mut losses = match self.model_type.tasks() {
-            1 => graph.binary_cross_entropy(logits, labels)?,
-            _ => {
+    fn loss(&self, graph: &mut Graph, output: Output, logits: Tensor, labels: Tensor, row_weights: Tensor) -> Result<Tensor> {
+        let mut losses = match (output, self.model_type.tasks()) {
+            (Output::Number, _) => {
+                let errors = graph.sub(logits, labels)?;
+                graph.mul(errors, errors)?
+            }
+            (Output::Probability, 1) => graph.binary_cross_entropy(logits, labels)?,
+            (Output::Probability, _) => {
                 let joint = esmm::entire_space(graph, logits)?;
                 let losses = graph.binary_cross_entropy(joint, labels)?;
                 graph.reduce_sum(losses, &[1], true)?

@@ -19,14 +19,25 @@ pub(super) static TABLE: Table = Table {
         Column::new("is_default", Type::Boolean, "Whether the bare name means this version."),
         Column::new("aliases", Type::Text, "The aliases of this version, separated by commas.").nullable(),
         Column::new("created_at", Type::Timestamp, "When it was saved.").nullable(),
-        Column::new("model_type", Type::Text, "The architecture; `onnx` for an imported graph.").nullable(),
+        Column::new(
+            "model_type",
+            Type::Text,
+            "The architecture; `x-learner` or another for an uplift model, `onnx` for an imported graph.",
+        )
+        .nullable(),
         Column::new("label", Type::Text, "The label column of the training query.").nullable(),
         Column::new("features", Type::Text, "The columns it reads, with their types.").nullable(),
         Column::new("rows", Type::BigInt, "The rows of the training query.").nullable(),
-        Column::new("positives", Type::BigInt, "The rows with label 1 among them.").nullable(),
+        Column::new("positives", Type::BigInt, "The rows with label 1 among them; with an outcome above one half, where it is a number.")
+            .nullable(),
         Column::new("epochs", Type::Integer, "The epochs it was trained for, at most.").nullable(),
         Column::new("train_loss", Type::Double, "Log loss of the training rows in the epoch that was kept.").nullable(),
-        Column::new("validation_loss", Type::Double, "Log loss of the held-out rows.").nullable(),
+        Column::new(
+            "validation_loss",
+            Type::Double,
+            "Log loss of the held-out rows; NULL for an uplift model, which `ml.evaluations` judges.",
+        )
+        .nullable(),
         Column::new("validation_auc", Type::Double, "Area under the ROC curve of the held-out rows.").nullable(),
         Column::new("validation_ece", Type::Double, "Expected calibration error of these rows, with 15 bins.").nullable(),
         Column::new("source_query", Type::Text, "The training query.").nullable(),
@@ -39,7 +50,7 @@ fn values(models: &Models) -> Result<Vec<ArrayRef>> {
     let versions = models.list()?;
     let manifests = || versions.iter().map(VersionInfo::manifest);
     // What is told of a training, of the models that had one here.
-    let trained = || manifests().map(|m| m.filter(|m| m.kind == Kind::Click));
+    let trained = || manifests().map(|m| m.filter(|m| m.kind.is_trained()));
     let whole = || trained().map(|m| m.and_then(|m| m.evaluation.as_ref()));
     let damage = |version: &VersionInfo| match &version.state {
         State::Ready(_) => None,
@@ -68,7 +79,7 @@ fn values(models: &Models) -> Result<Vec<ArrayRef>> {
 
 fn columns(manifest: &Manifest) -> String {
     match &manifest.kind {
-        Kind::Click => listed_columns(&manifest.features),
+        Kind::Click | Kind::Uplift(_) => listed_columns(manifest.inputs()),
         Kind::Onnx(outline) => listed(&outline.columns().map(|(name, element)| (name, element.sql_type())).collect::<Vec<_>>()),
     }
 }

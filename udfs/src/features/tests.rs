@@ -176,9 +176,9 @@ fn a_missing_or_mistyped_column_is_named_with_what_is_expected() {
 fn labels_are_zero_or_one_and_nulls_are_counted() {
     let mut out = [9.0; 3];
     let column: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]));
-    assert_eq!(labels(&column, "click", out.iter_mut()).unwrap(), 1);
+    assert_eq!(labels(&column, "label", "click", out.iter_mut()).unwrap(), 1);
     assert_eq!(out, [1.0, 0.0, 0.0]);
     let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 3]));
-    let error = labels(&column, "click", out.iter_mut()).unwrap_err();
+    let error = labels(&column, "label", "click", out.iter_mut()).unwrap_err();
     assert_eq!(crate::error::find(&error).unwrap().to_string(), "label column \"click\" is 3 in a row, but must be 0 or 1");
 }

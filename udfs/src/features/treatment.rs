@@ -39,7 +39,7 @@ impl Treatments {
         self.0.iter().any(|(name, treatment)| name == column && treatment.is_none())
     }
 
-    pub(super) fn of(&self, column: &str) -> Option<Treatment> {
+    pub(crate) fn of(&self, column: &str) -> Option<Treatment> {
         self.0.iter().find(|(name, _)| name == column).and_then(|(_, treatment)| *treatment)
     }
 

@@ -210,8 +210,21 @@ fn dictionary<'a>(column: &ArrayRef, part: Part, out: impl Iterator<Item = &'a m
     Ok(())
 }
 
-/// Writes labels and returns how many are NULL (these become 0). Anything but 0 and 1 is an error.
-pub(crate) fn labels<'a>(column: &ArrayRef, name: &str, out: impl Iterator<Item = &'a mut f32>) -> datafusion::common::Result<usize> {
+/// Writes numbers and returns how many are NULL (these become 0).
+pub(crate) fn outcomes<'a>(column: &ArrayRef, out: impl Iterator<Item = &'a mut f32>) -> datafusion::common::Result<usize> {
+    let column = cast(column, &DataType::Float32)?;
+    let column = column.as_primitive::<Float32Type>();
+    out.zip(column).for_each(|(out, value)| *out = value.unwrap_or_default());
+    Ok(column.null_count())
+}
+
+/// Writes labels and returns how many are NULL (these become 0). Anything but 0 and 1 is an error, which calls the column a `role` column.
+pub(crate) fn labels<'a>(
+    column: &ArrayRef,
+    role: &str,
+    name: &str,
+    out: impl Iterator<Item = &'a mut f32>,
+) -> datafusion::common::Result<usize> {
     let column = cast(column, &DataType::Float64)?;
     let column = column.as_primitive::<datafusion::arrow::datatypes::Float64Type>();
     for (out, value) in out.zip(column) {
@@ -220,7 +233,7 @@ pub(crate) fn labels<'a>(column: &ArrayRef, name: &str, out: impl Iterator<Item 
             None => *out = 0.0,
             Some(other) => {
                 let error = Error::InvalidValue {
-                    object: format!("label column \"{name}\""),
+                    object: format!("{role} column \"{name}\""),
                     reason: format!("is {other} in a row, but must be 0 or 1"),
                     hint: Some(format!("write a condition in the query, such as {name} > 0 AS {name}")),
                 };

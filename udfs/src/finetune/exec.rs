@@ -20,8 +20,8 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use stratagem_models::click::{self, Progress, Trained};
 use stratagem_models::examples::Examples;
-use stratagem_models::registry::Outcome;
-use stratagem_models::registry::Source;
+use stratagem_models::registry::{Kind, Outcome, Source};
+use stratagem_models::uplift::{self, Gain, Output};
 use tokio::sync::mpsc;
 
 use super::record;
@@ -54,10 +54,14 @@ impl FinetuneExec {
 
 impl DisplayAs for FinetuneExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Training { name, labels, options, columns, .. } = &*self.training;
+        let Training { name, uplift, options, columns, .. } = &*self.training;
         let (model_type, epochs, features) = (options.model_type, options.epochs, columns.len());
-        let labels = labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join("+");
-        write!(f, "FinetuneExec: model={name}, model_type={model_type}, label={labels}, features={features}, epochs={epochs}")
+        let labels = self.training.label().replace(", ", "+");
+        write!(f, "FinetuneExec: model={name}, model_type={model_type}, label={labels}, features={features}, epochs={epochs}")?;
+        match uplift {
+            Some(plan) => write!(f, ", learner={}, treatment={}", plan.learner, plan.treatment),
+            None => Ok(()),
+        }
     }
 }
 
@@ -113,9 +117,12 @@ enum Report {
     Epoch(Progress, f64),
     /// Columns that tell the label.
     Leaks(Vec<String>),
+    /// The outcome of an uplift model is not 0 or 1.
+    Numeric,
     Saved {
         version: u32,
         last: Progress,
+        gain: Option<Gain>,
         seconds: f64,
     },
     Failed(ModelError),
@@ -160,6 +167,7 @@ async fn run(
         }
     })?;
     let config = context.session_config();
+    let (nets, mut begun) = (training.nets(), 0);
     while let Some(report) = reports.recv().await {
         let row = match report {
             Report::Began { rows, on_disk } => {
@@ -176,12 +184,20 @@ async fn run(
                 continue;
             }
             Report::Epoch(progress, seconds) => {
-                let options = &training.options;
-                let nets = f64::from(options.trials - progress.trial.min(options.trials)) + f64::from(options.ensembles - progress.member);
-                let left = f64::from(progress.epochs - progress.epoch) + nets * f64::from(progress.epochs);
-                row(&schema, &name, None, &progress, seconds, left * progress.seconds)?
+                begun += u32::from(progress.epoch == 1);
+                let after = f64::from(nets.saturating_sub(begun));
+                let left = f64::from(progress.epochs - progress.epoch) + after * f64::from(progress.epochs);
+                row(&schema, &name, None, &progress, None, [seconds, left * progress.seconds])?
             }
-            Report::Saved { version, last, seconds } => row(&schema, &name, Some(version), &last, seconds, 0.0)?,
+            Report::Numeric => {
+                let message = format!(
+                    "outcome \"{}\" has other values than 0 and 1: predict_uplift gives the change of its expected value",
+                    training.label()
+                );
+                notice::send(config, Severity::Notice, message);
+                continue;
+            }
+            Report::Saved { version, last, gain, seconds } => row(&schema, &name, Some(version), &last, gain.as_ref(), [seconds, 0.0])?,
             Report::Failed(error) => return Err(Error::from(error).into()),
         };
         if out.send(Ok(row)).await.is_err() {
@@ -204,7 +220,7 @@ fn train(
     let mut run = None;
     let outcome = (|| {
         let started = Instant::now();
-        let examples = Examples::collect(training.columns.clone(), std::mem::take(&mut rows.collectors), &rows.scratch)?;
+        let examples = Examples::collect(training.raw(), std::mem::take(&mut rows.collectors), &rows.scratch)?;
         // Nobody listens to a training that was stopped; it finds out in its next step.
         let _ = report.send(Report::Began { rows: examples.rows(), on_disk: examples.is_on_disk() });
         let run = run.insert(record::begin(models, training, examples.rows())?);
@@ -215,8 +231,14 @@ fn train(
                 Err(_) => ControlFlow::Break(()),
             }
         };
-        let start = training.base.as_ref().map(|(_, start)| &**start);
-        let trained = click::train(runtime, &examples, &training.options, start, &mut on_epoch, stop)?;
+        let options = &training.options;
+        let trained = match &training.uplift {
+            Some(plan) => uplift::train(runtime, &examples, options, plan, &mut on_epoch, stop)?,
+            None => {
+                let start = training.base.as_ref().map(|(_, start)| &**start);
+                click::train(runtime, &examples, options, start, &mut on_epoch, stop)?
+            }
+        };
         if !trained.leaks().is_empty() {
             let _ = report.send(Report::Leaks(trained.leaks().to_vec()));
         }
@@ -225,12 +247,18 @@ fn train(
         }
         record::trials(models, training, run, &trained);
         let (last, evaluations) = (last(&trained), record::evaluations(&trained));
-        let label = training.labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(", ");
-        let source = Source { label, query: training.query.clone(), rows: examples.rows() as u64 };
+        let mut gain = None;
+        if let Kind::Uplift(uplift) = trained.kind() {
+            gain = uplift.evaluation.clone();
+            if uplift.outcome == Output::Number {
+                let _ = report.send(Report::Numeric);
+            }
+        }
+        let source = Source { label: training.label(), query: training.query.clone(), rows: examples.rows() as u64 };
         let transform = rows.prepared.take().map(serde_json::to_value).transpose();
         let transform = transform.map_err(|error| ModelError::Corrupt { object: "the TRANSFORM".to_owned(), reason: error.to_string() })?;
         let version = trained.save(models.registry(), &training.name, source, transform)?;
-        Ok((Report::Saved { version, last, seconds: started.elapsed().as_secs_f64() }, version, evaluations))
+        Ok((Report::Saved { version, last, gain, seconds: started.elapsed().as_secs_f64() }, version, evaluations))
     })();
     let (last, end) = match outcome {
         Ok((saved, version, evaluations)) => (saved, Outcome::Succeeded { version: Some(version), evaluations }),
@@ -252,11 +280,20 @@ fn last(trained: &Trained) -> Progress {
     let kept = Progress { member: trained.options().ensembles, ..trained.kept().clone() };
     match trained.evaluation() {
         Some(whole) => Progress { validation_loss: Some(whole.logloss), validation_auc: whole.auc, ..kept },
+        // That of one stage says nothing of the whole model.
+        None if kept.stage.is_some() => Progress { stage: None, validation_loss: None, validation_auc: None, ..kept },
         None => kept,
     }
 }
 
-fn row(schema: &SchemaRef, model: &str, version: Option<u32>, progress: &Progress, seconds: f64, eta: f64) -> Result<RecordBatch> {
+fn row(
+    schema: &SchemaRef,
+    model: &str,
+    version: Option<u32>,
+    progress: &Progress,
+    gain: Option<&Gain>,
+    [seconds, eta]: [f64; 2],
+) -> Result<RecordBatch> {
     let whole = |value: Option<u32>| -> ArrayRef { Arc::new(Int32Array::from(vec![value.and_then(|value| i32::try_from(value).ok())])) };
     let double = |value: Option<f64>| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
     let columns: Vec<ArrayRef> = vec![
@@ -272,6 +309,9 @@ fn row(schema: &SchemaRef, model: &str, version: Option<u32>, progress: &Progres
         double(progress.validation_auc),
         double(Some(seconds)),
         double(Some(eta)),
+        Arc::new(StringArray::from(vec![progress.stage.map(|stage| stage.to_string())])),
+        double(gain.and_then(|gain| gain.qini)),
+        double(gain.and_then(|gain| gain.auuc)),
     ];
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(DataFusionError::from)
 }

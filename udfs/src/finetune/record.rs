@@ -1,7 +1,8 @@
 //! The record of a training, kept beside the models. A record that cannot be written does not stop a training: the log says so.
 
 use stratagem_models::click::{Progress, Trained};
-use stratagem_models::registry::{Evaluation, Outcome, Run, RunInfo};
+use stratagem_models::registry::{Evaluation, Kind, Outcome, Run, RunInfo};
+use stratagem_models::uplift::Uplift;
 
 use super::Training;
 use crate::models::{Models, Result};
@@ -18,13 +19,19 @@ pub(super) fn begin(models: &Models, training: &Training, rows: usize) -> Result
     })
 }
 
-/// Adds the figures of an epoch of the first trial or net; those of further ones follow as `trial` and `member` figures.
+/// Adds the figures of an epoch of the first trial or net; those of further ones follow as `trial` and `member` figures. In an uplift model they
+/// begin with the stage: `effect.loss`.
 pub(super) fn epoch(run: &mut Run, progress: &Progress) {
     let mut figures = vec![("train", "loss", progress.train_loss), ("train", "seconds", progress.seconds)];
     figures.extend(progress.validation_loss.map(|loss| ("validation", "logloss", loss)));
     figures.extend(progress.validation_auc.map(|auc| ("validation", "auc", auc)));
     figures.push(("train", "trial", f64::from(progress.trial)));
     figures.push(("train", "member", f64::from(progress.member)));
+    let names: Vec<String> = match progress.stage {
+        Some(stage) => figures.iter().map(|(_, metric, _)| format!("{stage}.{metric}")).collect(),
+        None => Vec::new(),
+    };
+    figures.iter_mut().zip(&names).for_each(|(figure, name)| figure.1 = name);
     logged(run.metrics(progress.epoch, None, &figures));
 }
 
@@ -53,18 +60,26 @@ pub(super) fn trials(models: &Models, training: &Training, run: &Run, trained: &
 
 /// What the whole model is worth on the held-out rows.
 pub(super) fn evaluations(trained: &Trained) -> Vec<Evaluation> {
-    let Some(whole) = trained.evaluation() else { return Vec::new() };
-    let figures = [
-        ("logloss", Some(whole.logloss)),
-        ("auc", whole.auc),
-        ("ece", Some(whole.ece)),
-        ("predicted_over_actual", whole.predicted_over_actual),
-    ];
+    let (rows, figures) = match (trained.evaluation(), trained.kind()) {
+        (Some(whole), _) => {
+            let figures = [
+                ("logloss", Some(whole.logloss)),
+                ("auc", whole.auc),
+                ("ece", Some(whole.ece)),
+                ("predicted_over_actual", whole.predicted_over_actual),
+            ];
+            (whole.rows, figures)
+        }
+        (None, Kind::Uplift(Uplift { evaluation: Some(gain), .. })) => {
+            (gain.rows, [("qini", gain.qini), ("auuc", gain.auuc), ("ate", Some(gain.ate)), ("predicted_uplift", Some(gain.predicted))])
+        }
+        (None, _) => return Vec::new(),
+    };
     let evaluation = |(metric, value): (&str, Option<f64>)| Evaluation {
         split: "validation".to_owned(),
         metric: metric.to_owned(),
         value: value.filter(|value| value.is_finite()),
-        rows: whole.rows,
+        rows,
     };
     figures.into_iter().map(evaluation).collect()
 }

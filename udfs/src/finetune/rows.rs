@@ -11,7 +11,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
-use stratagem_models::examples::{Block, Collector, Scratch};
+use stratagem_models::examples::{Collector, Scratch};
 
 use super::Training;
 use crate::error::Error;
@@ -58,7 +58,7 @@ pub(super) async fn read(training: &Arc<Training>, input: &Arc<dyn ExecutionPlan
         rows._memory.push(part.memory);
     }
     if let Some(task) = nulls.iter().position(|nulls| *nulls > 0) {
-        let column = training.labels[task].1.clone();
+        let column = training.labels[task].name.clone();
         let hint = format!("leave these rows out: WHERE {column} IS NOT NULL");
         return Err(Error::Nulls { column, rows: nulls[task], total: seen, hint }.into());
     }
@@ -122,12 +122,12 @@ async fn read_part(
         };
         let rows = batch.num_rows();
         let mut labels = vec![0.0; rows * tasks];
-        for (task, (column, name)) in training.labels.iter().enumerate() {
-            part.nulls[task] += features::labels(batch.column(*column), name, labels.iter_mut().skip(task).step_by(tasks))?;
+        for (task, label) in training.labels.iter().enumerate() {
+            part.nulls[task] += label.read(batch.columns(), labels.iter_mut().skip(task).step_by(tasks))?;
         }
         let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
         training.encoder.texts(batch.columns(), &mut part.collector.texts)?;
-        part.collector.push(&Block { batch: training.encoder.encode(batch.columns(), rows)?, labels, split });
+        part.collector.push(&training.block(training.encoder.encode(batch.columns(), rows)?, labels, split));
         part.rows += rows;
         // The rows are there twice while they are put in order.
         if let Err(full) = part.memory.try_resize(part.collector.bytes() * 2) {

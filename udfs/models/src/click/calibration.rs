@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::options::Calibrate;
+use crate::net::Output;
 
 /// Held-out rows of each class without which nothing is fitted: fewer say more about chance than about the net.
 const ENOUGH: usize = 30;
@@ -36,6 +37,14 @@ impl Calibration {
             (Some((_, last)), None) => last,
             (None, Some((_, first))) => *first,
             (None, None) => f32::NAN,
+        }
+    }
+
+    /// What a net's output stands for: the probability for a logit, or the number for a standardised one.
+    pub(crate) fn value(&self, output: Output, logit: f32) -> f32 {
+        match output {
+            Output::Probability => self.probability(logit),
+            Output::Number => logit * self.scale + self.shift,
         }
     }
 

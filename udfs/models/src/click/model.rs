@@ -48,7 +48,7 @@ impl Trained {
             format: registry::FORMAT,
             name: name.clone(),
             version: 0,
-            kind: registry::Kind::Click,
+            kind: self.kind,
             parent: self.parent,
             created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             source_sha256: source.sha256(),
@@ -69,11 +69,14 @@ impl Trained {
         registry.publish(manifest, &files)
     }
 
-    /// The model in memory, without saving it.
+    /// The click model in memory, without saving it.
     pub fn model(&self) -> Result<ClickModel> {
-        let graphs = self.weights.members.iter().map(|member| Ok(self.net.scoring_graph(&member.parameters)?.model()));
-        let graphs = graphs.collect::<Result<_>>()?;
-        ClickModel::new(&self.runtime, self.features.clone(), &self.options, self.calibration.clone(), self.weights.clone(), graphs)
+        ClickModel::new(&self.runtime, self.features.clone(), &self.options, self.calibration.clone(), self.weights.clone(), self.graphs()?)
+    }
+
+    /// The graph of each net.
+    pub(crate) fn graphs(&self) -> Result<Vec<Vec<u8>>> {
+        self.weights.members.iter().map(|member| Ok(self.net.scoring_graph(&member.parameters)?.model())).collect()
     }
 }
 
@@ -110,8 +113,13 @@ impl Scores {
 pub struct ClickModel {
     features: Vec<Feature>,
     encoding: Encoding,
-    net: Net,
     calibration: Vec<Calibration>,
+    nets: Nets,
+}
+
+/// Nets of one architecture over the same features, ready to score.
+pub(crate) struct Nets {
+    net: Net,
     members: Vec<Scorer>,
 }
 
@@ -125,7 +133,7 @@ struct Scorer {
 
 impl fmt::Debug for ClickModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClickModel").field("features", &self.features).field("net", &self.net).finish_non_exhaustive()
+        f.debug_struct("ClickModel").field("features", &self.features).field("net", &self.nets.net).finish_non_exhaustive()
     }
 }
 
@@ -146,21 +154,9 @@ impl ClickModel {
         graphs: Vec<Vec<u8>>,
     ) -> Result<Self> {
         let encoding = Encoding::new(&features, &weights.known, false);
-        let net = net(&encoding, options);
-        let members = weights.members.into_iter().zip(graphs);
-        let members = members.map(|(Member { table, parameters }, graph)| {
-            let mut knots = Vec::new();
-            encoding.knots(&table, net.stride(), &mut knots);
-            let fold = if runtime.is_cpu() { Fold::new(&net, &encoding, &table, &knots, &parameters) } else { None };
-            let graph = match &fold {
-                Some(fold) => net.folded_graph(&parameters, fold.width)?.model(),
-                None => graph,
-            };
-            Ok(Scorer { table, knots, fold, pool: SessionPool::new(Arc::clone(runtime), graph)? })
-        });
-        let members = members.collect::<Result<_>>()?;
+        let nets = Nets::new(runtime, &encoding, options, weights.members, graphs)?;
         let features = features.into_iter().filter(Feature::is_used).collect();
-        Ok(Self { features, encoding, net, calibration, members })
+        Ok(Self { features, encoding, calibration, nets })
     }
 
     /// The raw columns it reads. [`Batch`] holds them by kind, each kind in this order.
@@ -174,19 +170,55 @@ impl ClickModel {
     pub fn predict(&self, batch: &Batch) -> Result<Scores> {
         batch.check(self.features.iter().map(|feature| feature.values))?;
         let tasks = self.calibration.len();
-        let mut logits = vec![0.0; batch.rows * tasks];
+        let mut values = self.nets.logits(&self.encoding, batch, 1)?;
+        for logits in values.chunks_exact_mut(tasks) {
+            logits.iter_mut().zip(&self.calibration).for_each(|(logit, calibration)| *logit = calibration.probability(*logit));
+        }
+        Ok(Scores::new(tasks, values))
+    }
+}
+
+impl Nets {
+    pub(crate) fn new(
+        runtime: &Arc<Runtime>,
+        encoding: &Encoding,
+        options: &TrainOptions,
+        members: Vec<Member>,
+        graphs: Vec<Vec<u8>>,
+    ) -> Result<Self> {
+        let net = net(encoding, options);
+        let members = members.into_iter().zip(graphs).map(|(Member { table, parameters }, graph)| {
+            let mut knots = Vec::new();
+            encoding.knots(&table, net.stride(), &mut knots);
+            let fold = if runtime.is_cpu() { Fold::new(&net, encoding, &table, &knots, &parameters) } else { None };
+            let graph = match &fold {
+                Some(fold) => net.folded_graph(&parameters, fold.width)?.model(),
+                None => graph,
+            };
+            Ok(Scorer { table, knots, fold, pool: SessionPool::new(Arc::clone(runtime), graph)? })
+        });
+        Ok(Self { members: members.collect::<Result<_>>()?, net })
+    }
+
+    /// Logits of the rows of a batch that fits `encoding`, rows x parts x tasks: the nets are in `parts` groups of equal size, one after the
+    /// other, and the logits of a group are averaged.
+    pub(crate) fn logits(&self, encoding: &Encoding, batch: &Batch, parts: usize) -> Result<Vec<f32>> {
+        let tasks = self.net.model_type.tasks();
+        let each = self.members.len() / parts.max(1);
+        let mut logits = vec![0.0; batch.rows * parts * tasks];
         let rows: Vec<u32> = (0..batch.rows as u32).collect();
         let mut places = Places::default();
         let (width, stride) = (self.net.width(), self.net.stride());
-        let share = 1.0 / self.members.len() as f32;
-        for (rows, logits) in rows.chunks(CHUNK).zip(logits.chunks_mut(CHUNK * tasks)) {
-            self.encoding.places(batch, rows, &mut places);
-            for member in &self.members {
+        let share = 1.0 / each as f32;
+        for (rows, logits) in rows.chunks(CHUNK).zip(logits.chunks_mut(CHUNK * parts * tasks)) {
+            encoding.places(batch, rows, &mut places);
+            for (index, member) in self.members.iter().enumerate() {
+                let part = index / each;
                 member.pool.with(|worker| {
                     let x = &mut worker.buffer;
                     x.resize(rows.len() * width, 0.0);
                     places.gather(&member.table, &member.knots, stride, self.net.fields, x, width);
-                    self.encoding.numbers(batch, rows, x, width);
+                    encoding.numbers(batch, rows, x, width);
                     let mut inputs = vec![floats(port::X, &[rows.len(), width], x)?];
                     if let Some(fold) = &member.fold {
                         fold.sums(&places, self.net.fields, x, width, &mut worker.sums);
@@ -199,15 +231,13 @@ impl ClickModel {
                     }
                     let outputs = worker.session.run(inputs)?;
                     let own = outputs[0].try_extract_tensor::<f32>()?.1;
-                    logits.iter_mut().zip(own).for_each(|(sum, logit)| *sum += logit * share);
+                    let sums = logits.chunks_exact_mut(parts * tasks).flat_map(|row| &mut row[part * tasks..][..tasks]);
+                    sums.zip(own).for_each(|(sum, logit)| *sum += logit * share);
                     Ok(())
                 })?;
             }
         }
-        for logits in logits.chunks_exact_mut(tasks) {
-            logits.iter_mut().zip(&self.calibration).for_each(|(logit, calibration)| *logit = calibration.probability(*logit));
-        }
-        Ok(Scores::new(tasks, logits))
+        Ok(logits)
     }
 }
 
@@ -217,7 +247,7 @@ pub(crate) struct Stored {
     pub(crate) weights: Weights,
     /// The texts of the known values, by feature.
     pub(crate) texts: BTreeMap<usize, Vec<String>>,
-    graphs: Vec<Vec<u8>>,
+    pub(crate) graphs: Vec<Vec<u8>>,
 }
 
 impl Stored {
@@ -243,9 +273,13 @@ impl Stored {
         Ok(Self { manifest, weights, texts, graphs })
     }
 
-    /// The model in memory.
+    /// The click model in memory.
     pub(crate) fn into_model(self, runtime: &Arc<Runtime>) -> Result<ClickModel> {
         let Self { manifest, weights, graphs, .. } = self;
+        if let registry::Kind::Uplift(_) = manifest.kind {
+            let reason = format!("model \"{}@{}\" is an uplift model", manifest.name, manifest.version);
+            return Err(Error::data(reason, "name a click model"));
+        }
         ClickModel::new(runtime, manifest.features, &manifest.options, manifest.calibration, weights, graphs)
     }
 }
@@ -303,7 +337,7 @@ impl Weights {
             let parameters = net.shapes().into_iter().map(parameter).collect::<Result<_, String>>()?;
             Ok(Member { parameters, table })
         };
-        let members = (0..manifest.options.ensembles).map(member).collect::<Result<_, String>>()?;
+        let members = (0..manifest.options.ensembles * manifest.kind.parts()).map(member).collect::<Result<_, String>>()?;
         Ok(Self { known, members })
     }
 }
@@ -384,11 +418,11 @@ mod tests {
                 crate::click::train(&runtime, &examples, &options, None, &mut |_| ControlFlow::Continue(()), &AtomicBool::new(false));
             let trained = trained.unwrap();
             let folded = trained.model().unwrap();
-            assert_eq!(folded.members.iter().any(|member| member.fold.is_some()), model_type == ModelType::Dcnv2, "{model_type}");
+            assert_eq!(folded.nets.members.iter().any(|member| member.fold.is_some()), model_type == ModelType::Dcnv2, "{model_type}");
             let mut plain = trained.model().unwrap();
-            for (scorer, member) in plain.members.iter_mut().zip(&trained.weights.members) {
+            for (scorer, member) in plain.nets.members.iter_mut().zip(&trained.weights.members) {
                 scorer.fold = None;
-                let graph = plain.net.scoring_graph(&member.parameters).unwrap().model();
+                let graph = plain.nets.net.scoring_graph(&member.parameters).unwrap().model();
                 scorer.pool = SessionPool::new(Arc::clone(&runtime), graph).unwrap();
             }
             let (ours, theirs) = (folded.predict(&block.batch).unwrap(), plain.predict(&block.batch).unwrap());

@@ -35,6 +35,8 @@ macro_rules! choices {
     };
 }
 
+pub(crate) use choices;
+
 choices! {
     /// How the learning rates change over the steps, after the warm-up.
     Schedule, "schedule":

@@ -8,6 +8,7 @@ use ort::value::TensorRef;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::target::Target;
 use crate::error::Result;
 use crate::examples::Block;
 use crate::features::encode::{Encoding, Places};
@@ -37,6 +38,9 @@ pub(super) struct Step<'a> {
     pub(super) net: &'a Net,
     pub(super) encoding: &'a Encoding,
     pub(super) block: &'a Block,
+    /// The rows before those of the block.
+    pub(super) before: usize,
+    pub(super) target: Target<'a>,
     pub(super) table: &'a Table,
     /// The embeddings of the knots of piecewise numbers.
     pub(super) knots: &'a [f32],
@@ -46,7 +50,6 @@ pub(super) struct Step<'a> {
 
 /// What a training does to the rows of a batch.
 pub(super) struct Treatment<'a> {
-    pub(super) tasks: usize,
     pub(super) rows: usize,
     pub(super) positive_weight: f32,
     pub(super) label_smoothing: f32,
@@ -99,7 +102,7 @@ impl Piece {
         for pass in 0..passes {
             let Self { places, x, history, labels, weights, masks, gradient, history_gradient, dense, loss, .. } = &mut *self;
             let mut inputs = features(step.net, places, x, history, rows.len())?;
-            inputs.push(floats(port::LABELS, &[rows.len(), how.tasks], labels)?);
+            inputs.push(floats(port::LABELS, &[rows.len(), step.target.tasks], labels)?);
             inputs.push(floats(port::ROW_WEIGHTS, &[rows.len(), 1], weights)?);
             for (layer, mask) in masks.iter().enumerate() {
                 let mask = TensorRef::from_array_view(([rows.len(), mask.len() / rows.len()], mask.as_slice()))?;
@@ -181,8 +184,8 @@ impl Piece {
         self.labels.clear();
         self.weights.clear();
         for row in rows {
-            let own = &step.block.labels[*row as usize * how.tasks..][..how.tasks];
-            self.weights.push(if own[0] > 0.5 { how.positive_weight } else { 1.0 });
+            let (own, weight) = step.target.of(step.block, step.before, *row);
+            self.weights.push(if own[0] > 0.5 { weight * how.positive_weight } else { weight });
             self.labels.extend(own.iter().map(|label| label + how.label_smoothing * (0.5 - label)));
         }
     }

@@ -9,12 +9,15 @@ use super::options::{Metric, TrainOptions};
 use super::trainer::{self, Job, Outcome, Stream, random};
 use super::{Member, Progress, model};
 use crate::error::Result;
+use crate::uplift::Stage;
 
-/// Trains one net per setting; gives the number of the best setting among all of them, and its net.
-pub(super) fn best(
+/// Trains one net per setting; gives the number of the best setting among all of them, and its net. `stage` is what the net is for in an uplift
+/// model.
+pub(crate) fn best(
     job: &Job<'_>,
     options: &TrainOptions,
     start: &[Member],
+    stage: Option<Stage>,
     on_epoch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<(usize, Vec<TrainOptions>, Outcome)> {
     let mut rng = random(options.seed, Stream::Search);
@@ -26,7 +29,7 @@ pub(super) fn best(
     };
     for trial in 1..=options.trials {
         let setting = if trial == 1 { options.clone() } else { draw(options, start.is_empty(), &mut rng) };
-        let stamp = Progress { trial, member: 1, ..Progress::default() };
+        let stamp = Progress { stage, trial, member: 1, ..Progress::default() };
         let net = model::net(job.encoding, &setting);
         let outcome = trainer::fit(job, &setting, &net, start.first(), &stamp, on_epoch)?;
         let found = figure(&outcome).unwrap_or(f64::INFINITY);

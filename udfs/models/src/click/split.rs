@@ -9,62 +9,89 @@ const SAMPLE: usize = 1 << 22;
 
 /// The parts of the rows.
 #[derive(Debug, Clone)]
-pub(super) struct Parts {
-    /// One bit per row: held out.
-    held: Vec<u64>,
-    pub(super) training: usize,
-    /// Rows with label 1 among those trained on, of each task.
-    pub(super) positives: Vec<u64>,
-    pub(super) validation: usize,
-    /// Rows with (first) label 1 among all.
-    pub(super) all_positives: u64,
+pub(crate) struct Parts {
+    /// One bit per row each: trained on, held out. A row may be neither.
+    trained: Bits,
+    held: Bits,
+    pub(crate) training: usize,
+    /// Rows with label 1 among those trained on, of each label.
+    pub(crate) positives: Vec<u64>,
+    pub(crate) validation: usize,
+}
+
+/// One bit per row.
+#[derive(Debug, Clone)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn new(rows: usize) -> Self {
+        Self(vec![0; rows.div_ceil(64)])
+    }
+
+    fn set(&mut self, row: usize) {
+        self.0[row / 64] |= 1 << (row % 64);
+    }
+
+    fn has(&self, row: usize) -> bool {
+        self.0[row / 64] >> (row % 64) & 1 == 1
+    }
 }
 
 impl Parts {
-    /// Checks the labels and chooses the rows to hold out.
-    pub(super) fn new(examples: &Examples, options: &TrainOptions) -> Result<Self> {
-        let tasks = examples.tasks();
-        let classes = check(examples)?;
-        let mut parts = Self {
-            held: vec![0; examples.rows().div_ceil(64)],
-            training: 0,
-            positives: vec![0; tasks],
-            validation: 0,
-            all_positives: classes[1],
-        };
-        let mut rule = Rule::new(examples, options, classes)?;
+    /// Chooses the rows to hold out: with a random split the same share of each stratum. `strata` counts their rows, and `stratum` tells by
+    /// the labels of a row which one is its own.
+    pub(crate) fn new(examples: &Examples, options: &TrainOptions, strata: &[u64], stratum: impl Fn(&[f32]) -> usize) -> Result<Self> {
+        let (rows, tasks) = (examples.rows(), examples.tasks());
+        let mut parts = Self { trained: Bits::new(rows), held: Bits::new(rows), training: 0, positives: vec![0; tasks], validation: 0 };
+        let mut rule = Rule::new(examples, options, strata)?;
         for index in 0..examples.windows() {
             let window = examples.window(index)?;
             for row in window.first..window.first + window.rows {
                 let labels = &window.block.labels[row * tasks..][..tasks];
-                if rule.holds_out(&window.block, row, labels[0] > 0.5) {
-                    let at = window.start + row - window.first;
-                    parts.held[at / 64] |= 1 << (at % 64);
+                let at = window.start + row - window.first;
+                if rule.holds_out(&window.block, row, stratum(labels)) {
+                    parts.held.set(at);
                     parts.validation += 1;
                     continue;
                 }
+                parts.trained.set(at);
                 parts.training += 1;
                 for (count, label) in parts.positives.iter_mut().zip(labels) {
                     *count += u64::from(*label > 0.5);
                 }
             }
         }
-        let clicks = parts.positives[0];
-        if clicks == 0 || clicks == parts.training as u64 {
-            let what = if clicks == 0 { 0 } else { 1 };
-            let reason = format!("all {} rows that are not held out have label {what}", parts.training);
-            return Err(Error::data(reason, "choose another split, or a smaller validation share"));
-        }
         Ok(parts)
     }
 
+    /// The parts as they are, without the rows that `keep` leaves out; `label` gives the only label that counts.
+    pub(crate) fn narrowed(&self, rows: usize, keep: impl Fn(usize) -> bool, label: impl Fn(usize) -> f32) -> Self {
+        let mut own = Self { trained: Bits::new(rows), held: Bits::new(rows), training: 0, positives: vec![0], validation: 0 };
+        for row in (0..rows).filter(|row| keep(*row)) {
+            if self.is_held(row) {
+                own.held.set(row);
+                own.validation += 1;
+            } else if self.is_trained(row) {
+                own.trained.set(row);
+                own.training += 1;
+                own.positives[0] += u64::from(label(row) > 0.5);
+            }
+        }
+        own
+    }
+
     /// Whether a row (by its number among all) is held out.
-    pub(super) fn is_held(&self, row: usize) -> bool {
-        self.held[row / 64] >> (row % 64) & 1 == 1
+    pub(crate) fn is_held(&self, row: usize) -> bool {
+        self.held.has(row)
+    }
+
+    /// Whether a row (by its number among all) is trained on.
+    pub(crate) fn is_trained(&self, row: usize) -> bool {
+        self.trained.has(row)
     }
 
     /// The share of positive rows in the training part, as a logit, of each task; for a second task among the positive rows of the first.
-    pub(super) fn base_logits(&self) -> Vec<f32> {
+    pub(crate) fn base_logits(&self) -> Vec<f32> {
         let mut of = self.training as f64;
         let mut logits = Vec::new();
         for positives in &self.positives {
@@ -80,32 +107,32 @@ impl Parts {
 /// How a row is chosen.
 enum Rule {
     Nothing,
-    /// Of each class every row at which the running share passes a whole number: rows are in random order.
+    /// Of each stratum every row at which the running share passes a whole number: rows are in random order.
     Share {
         share: f64,
-        passed: [f64; 2],
+        passed: Vec<f64>,
     },
     From(f64),
     Marked,
 }
 
 impl Rule {
-    fn new(examples: &Examples, options: &TrainOptions, classes: [u64; 2]) -> Result<Self> {
+    fn new(examples: &Examples, options: &TrainOptions, strata: &[u64]) -> Result<Self> {
         let share = f64::from(options.validation);
         if options.split == Split::Column {
             return Ok(Self::Marked);
         }
-        if share <= 0.0 || classes.iter().any(|count| *count < 2) {
+        if share <= 0.0 || strata.contains(&1) {
             return Ok(Self::Nothing);
         }
         if options.split == Split::Random {
-            // Started so that at least one row of each class is held out, and one is not.
+            // Started so that at least one row of each stratum is held out, and one is not.
             const LITTLE: f64 = 1e-6;
             let start = |count: u64| {
                 let held = count as f64 * share;
                 0.5_f64.max(1.0 - held + LITTLE).min(count as f64 - held - LITTLE)
             };
-            return Ok(Self::Share { share, passed: classes.map(start) });
+            return Ok(Self::Share { share, passed: strata.iter().map(|count| start(*count)).collect() });
         }
         let mut values = Vec::new();
         for index in 0..examples.windows() {
@@ -124,11 +151,11 @@ impl Rule {
         Ok(Self::From(from))
     }
 
-    fn holds_out(&mut self, block: &Block, row: usize, positive: bool) -> bool {
+    fn holds_out(&mut self, block: &Block, row: usize, stratum: usize) -> bool {
         match self {
             Self::Nothing => false,
             Self::Share { share, passed } => {
-                let passed = &mut passed[usize::from(positive)];
+                let passed = &mut passed[stratum];
                 let before = passed.floor();
                 *passed += *share;
                 passed.floor() > before
@@ -139,8 +166,23 @@ impl Rule {
     }
 }
 
-/// Checks that the rows can be trained on, and counts those with label 0 and 1.
-fn check(examples: &Examples) -> Result<[u64; 2]> {
+/// The parts of rows whose labels are clicks, and conversions.
+///
+/// Errors: [`Error::Data`] when the labels cannot be learned from.
+pub(super) fn clicks(examples: &Examples, options: &TrainOptions) -> Result<(Parts, [u64; 2])> {
+    let classes = check(examples)?;
+    let parts = Parts::new(examples, options, &classes, |labels| usize::from(labels[0] > 0.5))?;
+    let clicks = parts.positives[0];
+    if clicks == 0 || clicks == parts.training as u64 {
+        let what = if clicks == 0 { 0 } else { 1 };
+        let reason = format!("all {} rows that are not held out have label {what}", parts.training);
+        return Err(Error::data(reason, "choose another split, or a smaller validation share"));
+    }
+    Ok((parts, classes))
+}
+
+/// Checks that there are rows with columns.
+pub(crate) fn check_rows(examples: &Examples) -> Result<()> {
     if examples.columns.is_empty() {
         return Err(Error::data("the training query has no column besides the label", "select the columns the model should learn from"));
     }
@@ -148,8 +190,6 @@ fn check(examples: &Examples) -> Result<[u64; 2]> {
         return Err(Error::data("the training query returned no rows", "check its WHERE clause"));
     }
     let tasks = examples.tasks();
-    let mut ones = vec![0; tasks];
-    let mut unclicked = 0;
     for index in 0..examples.windows() {
         let window = examples.window(index)?;
         let Block { batch, labels, .. } = &*window.block;
@@ -158,7 +198,19 @@ fn check(examples: &Examples) -> Result<[u64; 2]> {
             let reason = format!("{} rows have {} labels", batch.rows, labels.len());
             return Err(Error::data(reason, "give every row one label for each task"));
         }
-        for labels in labels[window.first * tasks..][..window.rows * tasks].chunks_exact(tasks) {
+    }
+    Ok(())
+}
+
+/// Checks that the rows can be trained on, and counts those with label 0 and 1.
+fn check(examples: &Examples) -> Result<[u64; 2]> {
+    check_rows(examples)?;
+    let tasks = examples.tasks();
+    let mut ones = vec![0; tasks];
+    let mut unclicked = 0;
+    for index in 0..examples.windows() {
+        let window = examples.window(index)?;
+        for labels in window.block.labels[window.first * tasks..][..window.rows * tasks].chunks_exact(tasks) {
             if let Some(label) = labels.iter().find(|label| **label != 0.0 && **label != 1.0) {
                 let what = if label.is_nan() { "NULL or NaN".to_owned() } else { label.to_string() };
                 return Err(Error::data(format!("a label is {what}"), "labels must be 0 or 1 (or false or true)"));
@@ -192,7 +244,7 @@ mod tests {
     }
 
     fn refusal(examples: &Examples) -> String {
-        Parts::new(examples, &TrainOptions::default()).expect_err("the rows are unusable").to_string()
+        clicks(examples, &TrainOptions::default()).expect_err("the rows are unusable").to_string()
     }
 
     #[test]
@@ -207,8 +259,8 @@ mod tests {
     fn both_parts_hold_positives_in_their_share() {
         let labels: Vec<f32> = (0..1000).map(|row| f32::from(u8::from(row % 250 == 0))).collect();
         let examples = examples(&labels, &[]);
-        let parts = Parts::new(&examples, &TrainOptions::default()).unwrap();
-        assert_eq!((parts.positives[0], parts.all_positives), (3, 4));
+        let (parts, classes) = clicks(&examples, &TrainOptions::default()).unwrap();
+        assert_eq!((parts.positives[0], classes), (3, [996, 4]));
         assert!((99..=101).contains(&parts.validation), "{}", parts.validation);
         assert_eq!(parts.training + parts.validation, 1000);
         assert_eq!((0..1000).filter(|row| parts.is_held(*row)).count(), parts.validation);
@@ -219,7 +271,7 @@ mod tests {
         let labels: Vec<f32> = (0..100).map(|row| (row % 2) as f32).collect();
         let held = |split: &[f64], options: &TrainOptions| {
             let examples = examples(&labels, split);
-            let parts = Parts::new(&examples, options).unwrap();
+            let (parts, _) = clicks(&examples, options).unwrap();
             let window = examples.window(0).unwrap();
             let mut held: Vec<f64> = (0..100).filter(|row| parts.is_held(*row)).map(|row| window.block.split[row]).collect();
             held.sort_unstable_by(f64::total_cmp);

@@ -7,7 +7,7 @@ use super::{Member, TrainOptions};
 use crate::error::{Error, Result};
 use crate::features::learn::Learned;
 use crate::features::{Bins, Column, Feature, Kind, Number, Texts, Vocabulary};
-use crate::registry::{ModelName, Registry};
+use crate::registry::{self, ModelName, Registry};
 
 /// A saved version to start from.
 #[derive(Debug, Clone)]
@@ -26,6 +26,10 @@ impl Start {
     /// Reads a version. Errors as [`super::ClickModel::load`].
     pub fn load(registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
         let Stored { manifest, weights, texts: kept, .. } = Stored::read(registry, name, version)?;
+        if let registry::Kind::Uplift(_) = manifest.kind {
+            let reason = format!("model \"{name}@{version}\" is an uplift model, which no training goes on from");
+            return Err(Error::data(reason, "train it anew, on the old rows and the new ones"));
+        }
         let mut texts = Texts::default();
         for (feature, kept) in &kept {
             let known = weights.known.get(*feature).into_iter().flatten();
@@ -93,7 +97,7 @@ impl Start {
         if learned.features.len() != self.features.len() || !self.features.iter().zip(&learned.features).all(same) {
             return Err(Error::data(format!("the rows do not have the columns of {}", self.reference), "select the columns it reads"));
         }
-        let mut grown = Learned { features: vec![], known: vec![], uses: vec![], table_rows: 0, leaks: learned.leaks };
+        let mut grown = Learned { features: vec![], known: vec![], uses: vec![], table_rows: 0, leaks: learned.leaks, telling: vec![] };
         // (rows of the version, rows now, known values of the version)
         let mut moves: Vec<(Vocabulary, Vocabulary)> = Vec::new();
         for (position, (own, seen)) in self.features.iter().zip(&learned.features).enumerate() {

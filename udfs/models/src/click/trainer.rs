@@ -16,12 +16,13 @@ use super::calibration::Calibration;
 use super::options::{Metric, TrainOptions};
 use super::piece::{self, Piece, Step, Treatment};
 use super::split::Parts;
+use super::target::Target;
 use super::{Member, Progress};
 use crate::error::{Error, Result};
 use crate::examples::{Block, Examples, Window};
 use crate::features::encode::Encoding;
 use crate::metrics;
-use crate::net::{Net, Parameter};
+use crate::net::{Net, Output, Parameter};
 use crate::optimizer::AdamW;
 use crate::runtime::{Runtime, SessionPool};
 use crate::table::{Table, Uses};
@@ -55,14 +56,22 @@ pub(super) fn random(seed: u64, stream: Stream) -> ChaCha8Rng {
 }
 
 /// What all nets of a training share.
-pub(super) struct Job<'a> {
-    pub(super) runtime: &'a Arc<Runtime>,
-    pub(super) examples: &'a Examples,
-    pub(super) parts: &'a Parts,
-    pub(super) encoding: &'a Encoding,
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) runtime: &'a Arc<Runtime>,
+    pub(crate) examples: &'a Examples,
+    pub(crate) parts: &'a Parts,
+    pub(crate) target: Target<'a>,
+    pub(crate) encoding: &'a Encoding,
     /// For each row of the table, how often it is used by a known value of a category.
-    pub(super) uses: &'a [u32],
-    pub(super) stop: &'a AtomicBool,
+    pub(crate) uses: &'a [u32],
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    fn canceled(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Canceled) } else { Ok(()) }
+    }
 }
 
 /// A net under training.
@@ -95,25 +104,101 @@ struct Trainer<'a> {
 }
 
 /// What the training of one net ends with.
-pub(super) struct Outcome {
-    pub(super) member: Member,
+pub(crate) struct Outcome {
+    pub(crate) member: Member,
     /// Figures of the epoch that was kept.
-    pub(super) kept: Progress,
+    pub(crate) kept: Progress,
     /// Logits of the held-out rows in that epoch, rows x tasks.
-    pub(super) logits: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
     /// The labels of these rows.
-    pub(super) labels: Vec<f32>,
+    pub(crate) labels: Vec<f32>,
 }
 
-/// Held-out rows, scored.
+/// Rows that were scored.
 #[derive(Default)]
 struct Scored {
+    /// rows x tasks.
     logits: Vec<f32>,
     labels: Vec<f32>,
+    /// How much each row counts.
+    weights: Vec<f32>,
+}
+
+/// A net with the weights that it has at the moment.
+struct Scoring<'a> {
+    job: &'a Job<'a>,
+    net: &'a Net,
+    table: &'a Table,
+    knots: &'a [f32],
+    parameters: &'a [Parameter],
+    sessions: &'a SessionPool,
+    pool: &'a ThreadPool,
+    /// Whether a batch goes to the device as a whole.
+    whole: bool,
+}
+
+impl Scoring<'_> {
+    /// Scores the rows (by their number among all) that are wanted, in their order.
+    fn score(&self, wanted: impl Fn(usize) -> bool, pieces: &mut Vec<Piece>) -> Result<Scored> {
+        let job = self.job;
+        let mut scored = Scored::default();
+        for index in 0..job.examples.windows() {
+            let Window { block, first, rows, start } = job.examples.window(index)?;
+            let before = start - first;
+            let chosen: Vec<u32> = (first..first + rows).filter(|row| wanted(before + row)).map(|row| row as u32).collect();
+            for rows in chosen.chunks(EVALUATION_ROWS) {
+                job.canceled()?;
+                let length = piece::length(rows.len(), self.whole);
+                pieces.resize_with(rows.len().div_ceil(length), Piece::default);
+                let shared = self.step(&block, before);
+                let score = |(piece, rows): (&mut Piece, &[u32])| piece.score(&shared, rows);
+                self.pool.install(|| pieces.par_iter_mut().zip(rows.par_chunks(length)).try_for_each(score))?;
+                pieces.iter().for_each(|piece| scored.logits.extend_from_slice(&piece.logits));
+                for (labels, weight) in rows.iter().map(|row| job.target.of(&block, before, *row)) {
+                    scored.labels.extend_from_slice(labels);
+                    scored.weights.push(weight);
+                }
+            }
+        }
+        Ok(scored)
+    }
+
+    fn step<'s>(&'s self, block: &'s Block, before: usize) -> Step<'s> {
+        Step {
+            net: self.net,
+            encoding: self.job.encoding,
+            block,
+            before,
+            target: self.job.target,
+            table: self.table,
+            knots: self.knots,
+            parameters: self.parameters,
+            sessions: self.sessions,
+        }
+    }
+}
+
+/// The mean logits of trained nets, rows x tasks, for the rows (by their number among all) that are wanted, in their order.
+pub(crate) fn logits(job: &Job<'_>, net: &Net, members: &[Member], count: usize, wanted: impl Fn(usize) -> bool) -> Result<Vec<f32>> {
+    let sessions = SessionPool::new(Arc::clone(job.runtime), net.evaluation_graph()?.model())?;
+    let (pool, whole) = (threads(count)?, !job.runtime.is_cpu());
+    let share = 1.0 / members.len() as f32;
+    let (mut sums, mut pieces) = (Vec::new(), Vec::new());
+    for member in members {
+        let table = Table::from_values(net.stride(), member.table.clone(), ACCUMULATOR);
+        let mut knots = Vec::new();
+        job.encoding.knots(table.values(), net.stride(), &mut knots);
+        let (table, knots, parameters) = (&table, knots.as_slice(), member.parameters.as_slice());
+        let scoring = Scoring { job, net, table, knots, parameters, sessions: &sessions, pool: &pool, whole };
+        let scored = scoring.score(&wanted, &mut pieces)?;
+        sums.resize(scored.logits.len(), 0.0);
+        sums.iter_mut().zip(&scored.logits).for_each(|(sum, logit)| *sum += logit * share);
+    }
+    Ok(sums)
 }
 
 /// Trains one net and keeps its best epoch. `start` is what it starts from instead of random weights; `stamp` tells trial and member.
-pub(super) fn fit(
+pub(crate) fn fit(
     job: &Job<'_>,
     options: &TrainOptions,
     net: &Net,
@@ -157,9 +242,16 @@ pub(super) fn fit(
 
 impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, options: &'a TrainOptions, net: &Net, start: Option<&Member>) -> Result<Self> {
-        let mut base = job.parts.base_logits();
-        // What the training does to the classes moves the base rate of its rows.
-        base[0] -= options.correction();
+        let base = match job.target.output {
+            Output::Probability => {
+                let mut base = job.parts.base_logits();
+                // What the training does to the classes moves the base rate of its rows.
+                base[0] -= options.correction();
+                base
+            }
+            // Numbers are standardised.
+            Output::Number => vec![0.0],
+        };
         let (parameters, table) = match start {
             Some(member) => (member.parameters.clone(), Table::from_values(net.stride(), member.table.clone(), ACCUMULATOR)),
             None => (
@@ -173,7 +265,7 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             job,
             options,
-            training: SessionPool::new(Arc::clone(job.runtime), net.training_graph(options.dropout > 0.0)?.model())?,
+            training: SessionPool::new(Arc::clone(job.runtime), net.training_graph(options.dropout > 0.0, job.target.output)?.model())?,
             evaluation: SessionPool::new(Arc::clone(job.runtime), net.evaluation_graph()?.model())?,
             pool: threads(options.threads)?,
             whole: !job.runtime.is_cpu(),
@@ -203,10 +295,6 @@ impl<'a> Trainer<'a> {
         Outcome { member, kept, logits: scored.logits, labels: scored.labels }
     }
 
-    fn canceled(&self) -> Result<()> {
-        if self.job.stop.load(Ordering::Relaxed) { Err(Error::Canceled) } else { Ok(()) }
-    }
-
     fn epoch(&mut self, epoch: u32, stamp: &Progress) -> Result<(Progress, Scored)> {
         let started = Instant::now();
         let job = self.job;
@@ -215,13 +303,13 @@ impl<'a> Trainer<'a> {
         let (mut sum, mut count) = (0.0, 0);
         for window in windows {
             let Window { block, first, rows, start } = job.examples.window(window)?;
-            let mut rows: Vec<u32> =
-                (first..first + rows).filter(|row| !job.parts.is_held(start + row - first)).map(|row| row as u32).collect();
-            self.sample(&block, &mut rows);
+            let before = start - first;
+            let mut rows: Vec<u32> = (first..first + rows).filter(|row| job.parts.is_trained(before + row)).map(|row| row as u32).collect();
+            self.sample(&block, before, &mut rows);
             rows.shuffle(&mut self.order);
             for batch in rows.chunks(self.options.batch_size.unwrap_or(rows.len().max(1))) {
-                self.canceled()?;
-                let loss = f64::from(self.step(&block, batch)?);
+                job.canceled()?;
+                let loss = f64::from(self.step(&block, before, batch)?);
                 if !loss.is_finite() {
                     return Err(Error::data(format!("the training diverged in epoch {epoch}"), "use a lower learning_rate"));
                 }
@@ -245,17 +333,16 @@ impl<'a> Trainer<'a> {
     }
 
     /// Leaves out negative rows, others in every epoch.
-    fn sample(&mut self, block: &Block, rows: &mut Vec<u32>) {
+    fn sample(&mut self, block: &Block, before: usize, rows: &mut Vec<u32>) {
         let share = self.options.negative_sampling;
         if share < 1.0 {
-            let tasks = self.job.examples.tasks();
-            let sampling = &mut self.sampling;
-            rows.retain(|row| block.labels[*row as usize * tasks] > 0.5 || sampling.random::<f32>() < share);
+            let (target, sampling) = (self.job.target, &mut self.sampling);
+            rows.retain(|row| target.of(block, before, *row).0[0] > 0.5 || sampling.random::<f32>() < share);
         }
     }
 
     /// One step; returns the mean loss of the batch before it.
-    fn step(&mut self, block: &Block, batch: &[u32]) -> Result<f32> {
+    fn step(&mut self, block: &Block, before: usize, batch: &[u32]) -> Result<f32> {
         let options = self.options;
         let rate = options.rate(self.step, self.steps);
         self.step += 1;
@@ -263,7 +350,6 @@ impl<'a> Trainer<'a> {
         let mut pieces = self.pieces(batch.len().div_ceil(length));
         pieces.iter_mut().for_each(|piece| piece.seed = self.choices.random());
         let how = Treatment {
-            tasks: self.job.examples.tasks(),
             rows: batch.len(),
             positive_weight: options.positive_weight.unwrap_or(1.0),
             label_smoothing: options.label_smoothing,
@@ -271,7 +357,8 @@ impl<'a> Trainer<'a> {
             adversarial: options.adversarial,
             chances: &self.chances,
         };
-        let shared = self.shared(block, &self.training);
+        let scoring = self.scoring(&self.training);
+        let shared = scoring.step(block, before);
         let learn = |(piece, rows): (&mut Piece, &[u32])| piece.learn(&shared, &how, rows);
         self.pool.install(|| pieces.par_iter_mut().zip(batch.par_chunks(length)).try_for_each(learn))?;
 
@@ -311,50 +398,32 @@ impl<'a> Trainer<'a> {
         pieces
     }
 
-    fn shared<'s>(&'s self, block: &'s Block, sessions: &'s SessionPool) -> Step<'s> {
-        Step {
-            net: &self.net,
-            encoding: self.job.encoding,
-            block,
-            table: &self.table,
-            knots: &self.knots,
-            parameters: &self.parameters,
-            sessions,
-        }
+    fn scoring<'s>(&'s self, sessions: &'s SessionPool) -> Scoring<'s> {
+        let Self { job, net, table, knots, parameters, pool, whole, .. } = self;
+        Scoring { job, net, table, knots, parameters, sessions, pool, whole: *whole }
     }
 
     /// The logits of the held-out rows.
     fn evaluate(&mut self) -> Result<Scored> {
-        let job = self.job;
-        let tasks = job.examples.tasks();
-        let mut scored = Scored::default();
-        if job.parts.validation == 0 {
-            return Ok(scored);
+        let parts = self.job.parts;
+        if parts.validation == 0 {
+            return Ok(Scored::default());
         }
-        for index in 0..job.examples.windows() {
-            let Window { block, first, rows, start } = job.examples.window(index)?;
-            let held: Vec<u32> = (first..first + rows).filter(|row| job.parts.is_held(start + row - first)).map(|row| row as u32).collect();
-            for rows in held.chunks(EVALUATION_ROWS) {
-                self.canceled()?;
-                let length = piece::length(rows.len(), self.whole);
-                let mut pieces = self.pieces(rows.len().div_ceil(length));
-                let shared = self.shared(&block, &self.evaluation);
-                let score = |(piece, rows): (&mut Piece, &[u32])| piece.score(&shared, rows);
-                self.pool.install(|| pieces.par_iter_mut().zip(rows.par_chunks(length)).try_for_each(score))?;
-                pieces.iter().for_each(|piece| scored.logits.extend_from_slice(&piece.logits));
-                scored.labels.extend(rows.iter().flat_map(|row| &block.labels[*row as usize * tasks..][..tasks]));
-                self.pieces = pieces;
-            }
-        }
+        let mut pieces = self.pieces(self.pieces.len());
+        let scored = self.scoring(&self.evaluation).score(|row| parts.is_held(row), &mut pieces)?;
+        self.pieces = pieces;
         Ok(scored)
     }
 
-    /// Log loss and AUC of the held-out rows; of the clicks, for a net with two tasks.
+    /// Log loss and AUC of the held-out rows; of the clicks, for a net with two tasks. For numbers the mean squared error.
     fn figures(&self, scored: &Scored) -> (Option<f64>, Option<f64>) {
         if scored.labels.is_empty() {
             return (None, None);
         }
-        let tasks = self.job.examples.tasks();
+        if self.job.target.output == Output::Number {
+            return (Some(metrics::squared_error(&scored.logits, &scored.labels, &scored.weights)), None);
+        }
+        let tasks = self.job.target.tasks;
         let correction = Calibration::shifted(self.options.correction());
         let probabilities: Vec<f32> = scored.logits.iter().step_by(tasks).map(|logit| correction.probability(*logit)).collect();
         let labels: Vec<f32> = scored.labels.iter().step_by(tasks).copied().collect();

@@ -1,5 +1,5 @@
-//! A click model as one self-contained graph: plain columns in, probabilities out. It does what [`crate::features::encode`] and
-//! [`crate::click::ClickModel`] do on the host.
+//! A model as one self-contained graph: plain columns in, probabilities or uplifts out. It does what [`crate::features::encode`],
+//! [`crate::click::ClickModel`] and [`crate::uplift::UpliftModel`] do on the host.
 
 use super::inputs::{self, Form, Inputs};
 use super::places::{self, Known};
@@ -8,9 +8,11 @@ use super::writer::{Value, Writer};
 use crate::click::{Calibration, Member, Stored, net};
 use crate::error::Result;
 use crate::features::encode::{Encoding, LIMIT};
-use crate::features::{Bins, Feature, Kind, Number, Vocabulary};
-use crate::net::{Net, port};
+use crate::features::{Bins, Feature, Kind as Reads, Number, Vocabulary, id_of};
+use crate::net::{Net, Output, port};
 use crate::onnx::{ModelProto, data_type};
+use crate::registry::Kind;
+use crate::uplift::{Learner, Uplift};
 
 /// An exported graph with what it takes and gives.
 pub(super) struct Exported {
@@ -58,26 +60,91 @@ pub(super) fn exported(stored: &Stored) -> Result<Exported> {
     let mut writer = Writer::default();
     let mut inputs = Inputs::default();
     let mut rows = Rows::default();
-    for (position, (feature, ids)) in manifest.features.iter().zip(&weights.known).enumerate() {
+    for (position, (feature, ids)) in manifest.inputs().iter().zip(&weights.known).enumerate() {
         let known = Known { ids, texts: texts.get(&position).map(Vec::as_slice) };
         read(&mut writer, &mut inputs, &mut rows, feature, &known)?;
     }
-    let encoding = Encoding::new(&manifest.features, &weights.known, false);
-    let net = net(&encoding, &manifest.options);
-    let mut logits = Vec::new();
-    for member in &weights.members {
-        let mut knots = Vec::new();
-        encoding.knots(&member.table, net.stride(), &mut knots);
-        logits.push(score(&mut writer, &rows, &net, member, &knots)?);
-    }
-    let all: Vec<&str> = logits.iter().map(String::as_str).collect();
-    let sum = writer.op("Sum", &all);
-    let share = writer.float(1.0 / all.len() as f32);
-    let mean = writer.op("Mul", &[&sum, &share]);
-    let probabilities = calibrated(&mut writer, &mean, &manifest.calibration);
-    let output = writer.output("probability", manifest.calibration.len(), &probabilities);
+    let (name, width, result) = match &manifest.kind {
+        Kind::Uplift(uplift) => {
+            let values = if uplift.learner == Learner::S {
+                both_arms(&mut writer, &inputs, &mut rows, stored)?
+            } else {
+                let logits = means(&mut writer, &rows, stored)?;
+                let parts = uplift.parts.iter().zip(&manifest.calibration).zip(&logits);
+                parts.map(|((part, calibration), logit)| value(&mut writer, logit, calibration, uplift.output(*part))).collect()
+            };
+            ("uplift", 1, effect(&mut writer, uplift, &values))
+        }
+        Kind::Click | Kind::Onnx(_) => {
+            let logits = means(&mut writer, &rows, stored)?.remove(0);
+            let probabilities = calibrated(&mut writer, &logits, &manifest.calibration);
+            ("probability", manifest.calibration.len(), probabilities)
+        }
+    };
+    let output = writer.output(name, width, &result);
     let model = writer.finish(&format!("{}@{}", manifest.name, manifest.version));
     Ok(Exported { model, inputs: inputs.described, output })
+}
+
+/// The mean logits `[n, tasks]` of each ensemble.
+fn means(w: &mut Writer, rows: &Rows, stored: &Stored) -> Result<Vec<Value>> {
+    let Stored { manifest, weights, .. } = stored;
+    let encoding = Encoding::new(&manifest.features, &weights.known, false);
+    let net = net(&encoding, &manifest.options);
+    let each = weights.members.len() / manifest.kind.parts() as usize;
+    let mut means = Vec::new();
+    for part in weights.members.chunks(each.max(1)) {
+        let mut logits = Vec::new();
+        for member in part {
+            let mut knots = Vec::new();
+            encoding.knots(&member.table, net.stride(), &mut knots);
+            logits.push(score(w, rows, &net, member, &knots)?);
+        }
+        let all: Vec<&str> = logits.iter().map(String::as_str).collect();
+        let sum = w.op("Sum", &all);
+        let share = w.float(1.0 / all.len() as f32);
+        means.push(w.op("Mul", &[&sum, &share]));
+    }
+    Ok(means)
+}
+
+/// What the nets of an S-learner say of a row as treated, and as not treated: the treatment, the last feature, is set in the graph.
+fn both_arms(w: &mut Writer, inputs: &Inputs, rows: &mut Rows, stored: &Stored) -> Result<Vec<Value>> {
+    let (Kind::Uplift(uplift), Some(treatment)) = (&stored.manifest.kind, stored.manifest.features.last()) else { return Ok(Vec::new()) };
+    let (Reads::Category(vocabulary), Some(ids)) = (&treatment.kind, stored.weights.known.last()) else { return Ok(Vec::new()) };
+    let first = inputs.described.first().map(|input| input.name.clone()).unwrap_or_default();
+    let (shape, start) = (w.op("Shape", &[&first]), w.ints(&[1], &[0]));
+    let count = w.op("Gather", &[&shape, &start]);
+    let mut values = Vec::new();
+    for treated in [1, 0] {
+        // After the row of NULL and that of unseen values.
+        let place = ids.iter().position(|id| *id == id_of(treated)).map_or(1, |position| position as i64 + 2);
+        let place = w.ints(&[1], &[place]);
+        let row = w.op("Expand", &[&place, &count]);
+        rows.fields.push(Field { vocabulary: *vocabulary, uses: Uses::One(row) });
+        let logits = means(w, rows, stored)?;
+        rows.fields.pop();
+        values.extend(logits.iter().zip(&stored.manifest.calibration).map(|(logit, own)| value(w, logit, own, uplift.outcome)));
+    }
+    Ok(values)
+}
+
+/// The effect `[n, 1]`, as [`crate::uplift::UpliftModel`] puts it together.
+fn effect(w: &mut Writer, uplift: &Uplift, values: &[Value]) -> Value {
+    let effect = match (uplift.learner, values) {
+        (Learner::S | Learner::T, [treated, control]) => w.op("Sub", &[treated, control]),
+        (Learner::X, [treated, control, rest @ ..]) => {
+            let share = rest.first().cloned().unwrap_or_else(|| w.float(uplift.share));
+            let difference = w.op("Sub", &[control, treated]);
+            let moved = w.op("Mul", &[&share, &difference]);
+            w.op("Add", &[treated, &moved])
+        }
+        (_, values) => values.first().cloned().unwrap_or_default(),
+    };
+    match uplift.outcome {
+        Output::Probability => limited(w, &effect, -1.0, 1.0),
+        Output::Number => effect,
+    }
 }
 
 /// Adds what a feature gives.
@@ -88,13 +155,13 @@ fn read(w: &mut Writer, inputs: &mut Inputs, rows: &mut Rows, feature: &Feature,
     let form = Form::of(feature, known.texts.is_some());
     let input = inputs.of(w, feature, form)?;
     match &feature.kind {
-        Kind::Unused(_) => {}
-        Kind::Category(vocabulary) => {
+        Reads::Unused(_) => {}
+        Reads::Category(vocabulary) => {
             let value = inputs::whole(w, &input, feature, form);
             let row = places::rows(w, &value, form, *vocabulary, known);
             rows.fields.push(Field { vocabulary: *vocabulary, uses: Uses::One(row) });
         }
-        Kind::Bag(vocabulary) => {
+        Reads::Bag(vocabulary) => {
             let items = places::rows(w, &input, form, *vocabulary, known);
             let mask = is_there(w, &items);
             let count = w.sum(&mask, 1, true);
@@ -106,16 +173,16 @@ fn read(w: &mut Writer, inputs: &mut Inputs, rows: &mut Rows, feature: &Feature,
             let weights = w.unsqueeze(&weights, 2);
             rows.fields.push(Field { vocabulary: *vocabulary, uses: Uses::Mean { rows: items, weights, empty } });
         }
-        Kind::Vector { vocabulary, scale } => {
+        Reads::Vector { vocabulary, scale } => {
             let uses = vector(w, &input, *vocabulary, *scale);
             rows.fields.push(Field { vocabulary: *vocabulary, uses });
         }
-        Kind::History { vocabulary, .. } => {
+        Reads::History { vocabulary, .. } => {
             let items = places::rows(w, &input, form, *vocabulary, known);
             let mask = is_there(w, &items);
             rows.history = Some(History { vocabulary: *vocabulary, rows: items, mask });
         }
-        Kind::Number(number) => {
+        Reads::Number(number) => {
             let value = inputs::number(w, &input, feature, form);
             let value = w.unsqueeze(&value, 1);
             self::number(w, rows, number, &value);
@@ -298,25 +365,31 @@ fn or_null(w: &mut Writer, table: &str, sum: &str, empty: &str) -> Value {
 /// The probabilities `[n, tasks]` for mean logits.
 fn calibrated(w: &mut Writer, logits: &str, calibration: &[Calibration]) -> Value {
     let mut tasks = Vec::new();
-    for (task, Calibration { scale, shift, steps }) in calibration.iter().enumerate() {
+    for (task, calibration) in calibration.iter().enumerate() {
         let column = w.ints(&[1], &[task as i64]);
         let logit = w.op_with("Gather", &[logits, &column], vec![crate::onnx::AttributeProto::int("axis", 1)]);
-        let (scale, shift) = (w.float(*scale), w.float(*shift));
-        let logit = w.op("Mul", &[&logit, &scale]);
-        let logit = w.op("Add", &[&logit, &shift]);
-        tasks.push(match steps.as_slice() {
-            [] => w.op("Sigmoid", &[&logit]),
-            [(_, only)] => limited(w, &logit, *only, *only),
-            steps => {
-                let (logits, values): (Vec<f32>, Vec<f32>) = steps.iter().copied().unzip();
-                let (left, right, share) = between(w, &logit, &logits);
-                let values = w.floats(&[values.len(), 1], &values);
-                let (low, high) = (w.op("Gather", &[&values, &left]), w.op("Gather", &[&values, &right]));
-                let rise = w.op("Sub", &[&high, &low]);
-                let rise = w.op("Mul", &[&rise, &share]);
-                w.op("Add", &[&low, &rise])
-            }
-        });
+        tasks.push(value(w, &logit, calibration, Output::Probability));
     }
     w.concat(&tasks, 1)
+}
+
+/// What a mean logit `[n, 1]` stands for.
+fn value(w: &mut Writer, logit: &str, Calibration { scale, shift, steps }: &Calibration, output: Output) -> Value {
+    let (scale, shift) = (w.float(*scale), w.float(*shift));
+    let logit = w.op("Mul", &[logit, &scale]);
+    let logit = w.op("Add", &[&logit, &shift]);
+    match (output, steps.as_slice()) {
+        (Output::Number, _) => logit,
+        (Output::Probability, []) => w.op("Sigmoid", &[&logit]),
+        (Output::Probability, [(_, only)]) => limited(w, &logit, *only, *only),
+        (Output::Probability, steps) => {
+            let (logits, values): (Vec<f32>, Vec<f32>) = steps.iter().copied().unzip();
+            let (left, right, share) = between(w, &logit, &logits);
+            let values = w.floats(&[values.len(), 1], &values);
+            let (low, high) = (w.op("Gather", &[&values, &left]), w.op("Gather", &[&values, &right]));
+            let rise = w.op("Sub", &[&high, &low]);
+            let rise = w.op("Mul", &[&rise, &share]);
+            w.op("Add", &[&low, &rise])
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub(super) struct Signature {
     pub(super) version: u32,
     /// The architecture, or `onnx` for an imported graph.
     pub(super) model_type: String,
-    /// What a row is judged by: `click`, and `conversion` after a click.
+    /// What a row is judged by: `click`, and `conversion` after a click; or `uplift`.
     pub(super) tasks: Vec<&'static str>,
     /// The inputs.
     pub(super) inputs: Vec<Input>,
@@ -25,7 +25,7 @@ pub(super) struct Signature {
     pub(super) outputs: Vec<Output>,
     /// The select list that made the columns below from those of the training query; the graph takes its results.
     pub(super) transform: Option<String>,
-    /// The last step in the graph: from mean logits to probabilities, by task.
+    /// The last step in the graph: from mean logits to probabilities, by task; by part of an uplift model, before they are put together.
     pub(super) calibration: Vec<Calibration>,
     /// Where it comes from.
     pub(super) provenance: Provenance,

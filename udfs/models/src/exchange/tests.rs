@@ -12,10 +12,12 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::click::{Calibrate, ClickModel, ModelType, train};
+use crate::click::{Calibrate, ModelType, train};
 use crate::examples::{Block, Examples};
 use crate::features::{Bag, Batch, Column, Part, Texts, Treatment, Values, id_of};
+use crate::model::Rows;
 use crate::testing::runtime;
+use crate::uplift::{self, Learner, Plan, Propensity};
 
 const COLOURS: [&str; 6] = ["red", "blue", "", "dark green", "\u{9ec4}", "never trained"];
 
@@ -240,8 +242,13 @@ fn json(path: &Path) -> Json {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// A model that was trained on rows of every kind and saved.
+/// A click model that was trained on rows of every kind and saved.
 fn saved(registry: &Registry, name: &str, options: TrainOptions) -> ModelName {
+    saved_as(registry, name, options, None)
+}
+
+/// The same, or an uplift model.
+fn saved_as(registry: &Registry, name: &str, options: TrainOptions, plan: Option<&Plan>) -> ModelName {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let rows: Vec<Row> = (0..3000).map(|_| Row::random(&mut rng, 0.0)).collect();
     let tasks = options.model_type.tasks();
@@ -253,14 +260,30 @@ fn saved(registry: &Registry, name: &str, options: TrainOptions) -> ModelName {
     let columns = columns();
     let kinds: Vec<_> = columns.iter().map(|c| (c.column.clone(), c.part, c.values)).collect();
     let batch = batch(kinds.iter().map(|(column, part, values)| (column.as_str(), *part, *values)), &rows);
-    let block = Block { batch, labels: labels.collect(), split: vec![] };
+    let block = match plan {
+        Some(plan) => {
+            // The treatment makes even items clicked.
+            let labels = labels.zip(&rows).flat_map(|(label, row)| {
+                let treated = rng.random_bool(0.4);
+                let moved = treated && row.item.unwrap_or(1) % 2 == 0;
+                [f32::from(u8::from(moved)).max(label), f32::from(u8::from(treated))]
+            });
+            uplift::rows(plan, batch, labels.collect(), vec![])
+        }
+        None => Block { batch, labels: labels.collect(), split: vec![] },
+    };
+    let columns = columns.into_iter().chain(plan.and_then(|plan| uplift::column(plan, "boolean"))).collect();
     let mut texts = Texts::default();
     for column in [4, 18] {
         COLOURS.iter().enumerate().for_each(|(colour, text)| texts.see(column, id_of(colour as i64 + 100), text));
     }
     let mut examples = Examples::new(columns, &block, 0);
     examples.texts = texts;
-    let trained = train(&runtime(), &examples, &options, None, &mut |_| ControlFlow::Continue(()), &AtomicBool::new(false)).unwrap();
+    let (stop, mut go_on) = (AtomicBool::new(false), |_: &Progress| ControlFlow::Continue(()));
+    let trained = match plan {
+        Some(plan) => uplift::train(&runtime(), &examples, &options, plan, &mut go_on, &stop).unwrap(),
+        None => train(&runtime(), &examples, &options, None, &mut go_on, &stop).unwrap(),
+    };
     let name = ModelName::parse(name).unwrap();
     let source = Source { label: "click".to_owned(), query: "SELECT * FROM impressions".to_owned(), rows: 3000 };
     trained.save(registry, &name, source, None).unwrap();
@@ -283,23 +306,31 @@ fn options(model_type: ModelType) -> TrainOptions {
 
 /// The largest difference between a model and its export on rows with NULLs and unseen values.
 fn compare(options: TrainOptions) -> (f32, Json) {
+    compare_as(options, None)
+}
+
+fn compare_as(options: TrainOptions, plan: Option<&Plan>) -> (f32, Json) {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::open(folder.path().join("models")).unwrap();
-    let name = saved(&registry, "ctr", options);
+    let name = saved_as(&registry, "ctr", options, plan);
     let to = folder.path().join("out");
     export(&registry, &name, 1, None, &to, false).unwrap();
     let signature = json(&to.join(SIGNATURE));
-    let model = ClickModel::load(&runtime(), &registry, &name, 1).unwrap();
-    let used: Vec<_> = model.features().iter().map(|f| (f.column.clone(), f.part, f.values)).collect();
+    let model = Model::load(&runtime(), &registry, &name, 1).unwrap();
+    let manifest = registry.manifest(&name, 1).unwrap();
+    let used = manifest.inputs().iter().filter(|f| f.is_used()).map(|f| (f.column.clone(), f.part, f.values));
+    let used: Vec<_> = used.collect();
     assert!(used.len() >= 20, "{used:?}");
     let mut session = runtime().session(&std::fs::read(to.join(GRAPH)).unwrap(), 1).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let mut worst = 0.0f32;
+    // By how much the results must differ: effects are smaller than probabilities.
+    let least = if plan.is_some() { 0.01 } else { 0.05 };
     for count in [1, 700] {
         let mut rows: Vec<Row> = (0..count).map(|_| Row::random(&mut rng, 0.15)).collect();
         rows.push(Row::default());
         let batch = batch(used.iter().map(|(column, part, values)| (column.as_str(), *part, *values)), &rows);
-        let expected = model.predict(&batch).unwrap();
+        let expected = model.predict(&Rows::Features(batch)).unwrap();
         let outputs = session.run(feed(&signature, &rows)).unwrap();
         let output = outputs.get(signature["outputs"][0]["name"].as_str().unwrap()).unwrap();
         let (shape, values) = output.try_extract_tensor::<f32>().unwrap();
@@ -310,7 +341,7 @@ fn compare(options: TrainOptions) -> (f32, Json) {
             assert!(differences.iter().all(|difference| difference.is_finite()));
             worst = differences.into_iter().fold(worst, f32::max);
             let spread: Vec<f32> = expected.task(task).collect();
-            assert!(count == 1 || spread.iter().copied().fold(0.0, f32::max) - spread.iter().copied().fold(1.0, f32::min) > 0.05);
+            assert!(count == 1 || spread.iter().copied().fold(0.0, f32::max) - spread.iter().copied().fold(1.0, f32::min) > least);
         }
     }
     (worst, signature)
@@ -323,6 +354,20 @@ fn an_exported_graph_gives_the_models_probabilities_for_every_architecture() {
         assert!(worst < 1e-5, "{model_type}: {worst}");
         assert_eq!(signature["model_type"], model_type.to_string());
         assert_eq!(signature["tasks"].as_array().unwrap().len(), model_type.tasks());
+    }
+}
+
+#[test]
+fn an_exported_uplift_model_gives_the_same_effects() {
+    for learner in [Learner::S, Learner::T, Learner::X, Learner::R] {
+        for propensity in [Propensity::Share, Propensity::Learned] {
+            let plan = Plan { learner, propensity, treatment: "treated".to_owned() };
+            let options = TrainOptions { ensembles: 2, calibration: Calibrate::Temperature, ..options(ModelType::Dcnv2) };
+            let (worst, signature) = compare_as(options, Some(&plan));
+            assert!(worst < 1e-5, "{learner} with {propensity:?}: {worst}");
+            assert_eq!((&signature["tasks"][0], &signature["outputs"][0]["name"]), (&"uplift".into(), &"uplift".into()));
+            assert!(signature["inputs"].as_array().unwrap().iter().all(|input| input["column"] != "treated"));
+        }
     }
 }
 

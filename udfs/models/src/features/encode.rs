@@ -47,6 +47,8 @@ struct Reader {
 #[derive(Debug, Clone)]
 enum Sink {
     Category,
+    /// One place for all rows.
+    Fixed(u32),
     Bag,
     Vector {
         scale: f32,
@@ -182,6 +184,16 @@ impl Encoding {
         encoding
     }
 
+    /// The same encoding of rows whose last feature, a category, has this id whatever they hold; `absent` tells that they do not hold its column.
+    pub(crate) fn with_last(&self, id: u64, absent: bool) -> Self {
+        let mut fixed = self.clone();
+        if let Some(last) = fixed.readers.last_mut() {
+            last.sink = Sink::Fixed(last.lookup.place(id));
+        }
+        fixed.ids -= usize::from(absent);
+        fixed
+    }
+
     /// Finds the embeddings of these rows.
     pub(crate) fn places(&self, batch: &Batch, rows: &[u32], places: &mut Places) {
         places.single.clear();
@@ -199,6 +211,7 @@ impl Encoding {
                         *place = lookup.place(batch.ids[*row as usize * self.ids + reader.column]);
                     }
                 }
+                Sink::Fixed(place) => fields.zip(rows).for_each(|(own, _)| *own = *place),
                 Sink::Number { number, knot, .. } if matches!(number.bins, Bins::Piecewise(_)) => {
                     for (position, row) in rows.iter().enumerate() {
                         let value = batch.numbers[*row as usize * self.numbers + reader.column];

@@ -41,6 +41,8 @@ pub(crate) struct Learned {
     pub(crate) table_rows: u32,
     /// Columns that tell the label.
     pub(crate) leaks: Vec<String>,
+    /// Columns that tell who was treated.
+    pub(crate) telling: Vec<String>,
 }
 
 /// The user's pairing of a list column with the column it is attended with: (list, target).
@@ -52,6 +54,8 @@ pub(crate) struct Learner<'a> {
     seen: Vec<Seen>,
     /// First labels of the sample.
     labels: Vec<f32>,
+    /// Whether each row of the sample was treated; empty unless it matters.
+    treated: Vec<f32>,
     rows: usize,
 }
 
@@ -113,7 +117,13 @@ impl Seen {
 
 impl<'a> Learner<'a> {
     pub(crate) fn new(columns: &'a [Column]) -> Self {
-        Self { columns, seen: columns.iter().map(|_| Seen::default()).collect(), labels: Vec::new(), rows: 0 }
+        Self { columns, seen: columns.iter().map(|_| Seen::default()).collect(), labels: Vec::new(), treated: Vec::new(), rows: 0 }
+    }
+
+    /// Whether the rows of the next [`Learner::add`] were treated, 0 or 1, so that columns that tell are found.
+    pub(crate) fn treatments(&mut self, rows: &[u32], treated: impl Fn(u32) -> f32) {
+        let sample = &rows[..rows.len().min(SAMPLE - self.treated.len().min(SAMPLE))];
+        self.treated.extend(sample.iter().map(|row| treated(*row)));
     }
 
     /// Reads these rows of a batch; `label` gives the first label of a row.
@@ -168,15 +178,17 @@ impl<'a> Learner<'a> {
             let target = &mut self.seen[target];
             items.into_iter().for_each(|(id, count)| *target.counts.entry(id).or_default() += count);
         }
-        let mut learned = Learned { features: vec![], known: vec![], uses: vec![], table_rows: 0, leaks: vec![] };
+        let mut learned = Learned { features: vec![], known: vec![], uses: vec![], table_rows: 0, leaks: vec![], telling: vec![] };
         for position in 0..self.columns.len() {
             let (column, seen) = (&self.columns[position], &self.seen[position]);
             let (kind, known) = match pair {
                 Some((list, _)) if list == position => (Kind::Unused("attended".to_owned()), Vec::new()),
                 _ => self.decide(position, &mut learned.table_rows),
             };
-            if self.tells_the_label(position) && !learned.leaks.contains(&column.column) {
-                learned.leaks.push(column.column.clone());
+            for (labels, telling) in [(&self.labels, &mut learned.leaks), (&self.treated, &mut learned.telling)] {
+                if !labels.is_empty() && self.tells(position, labels) && !telling.contains(&column.column) {
+                    telling.push(column.column.clone());
+                }
             }
             learned.uses.resize(learned.table_rows as usize, 0);
             if let Kind::Category(vocabulary) = kind {
@@ -325,15 +337,15 @@ impl<'a> Learner<'a> {
         })
     }
 
-    /// Whether a column alone orders the sample's labels as if it were the label.
-    fn tells_the_label(&self, position: usize) -> bool {
+    /// Whether a column alone orders labels of the sample as if it were the label.
+    fn tells(&self, position: usize, labels: &[f32]) -> bool {
         let seen = &self.seen[position];
         let scores: Vec<f32> = match self.columns[position].values {
             Values::Number => seen.numbers.iter().map(|n| if n.is_nan() { f32::MIN } else { *n }).collect(),
             // Few values only: with many, each tells the label of its one row.
-            Values::Id if self.distinct(position) * 10 < self.labels.len() || self.distinct(position) <= 2 => {
+            Values::Id if self.distinct(position) * 10 < labels.len() || self.distinct(position) <= 2 => {
                 let mut rates: HashMap<u64, (f32, f32)> = HashMap::new();
-                for (id, label) in seen.ids.iter().zip(&self.labels) {
+                for (id, label) in seen.ids.iter().zip(labels) {
                     let (sum, count) = rates.entry(*id).or_default();
                     *sum += label;
                     *count += 1.0;
@@ -342,7 +354,7 @@ impl<'a> Learner<'a> {
             }
             _ => return false,
         };
-        metrics::auc(&scores, &self.labels).is_some_and(|auc| !(1.0 - LEAK..=LEAK).contains(&auc))
+        metrics::auc(&scores, labels).is_some_and(|auc| !(1.0 - LEAK..=LEAK).contains(&auc))
     }
 }
 

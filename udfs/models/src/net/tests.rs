@@ -123,7 +123,7 @@ fn loss_and_gradients_equal_pytorch() {
         for (layer, (width, mask)) in net.mask_widths().into_iter().zip(&example.masks).enumerate() {
             feeds.push((port::mask(layer), Feed::Floats(vec![example.rows, width], mask.clone())));
         }
-        let results = outputs(&net.training_graph(true).unwrap(), &feeds);
+        let results = outputs(&net.training_graph(true, Output::Probability).unwrap(), &feeds);
         assert_close(&format!("{}: loss", example.model_type), &results[0], &[example.loss]);
 
         let history = (example.model_type == ModelType::Din).then_some(port::HISTORY);
@@ -135,16 +135,44 @@ fn loss_and_gradients_equal_pytorch() {
     }
 }
 
+/// The squared error of a row has the gradient of its cross-entropy where its label is moved so that both have the same slope, so the
+/// gradients of all weights are PyTorch's too.
+#[test]
+fn the_squared_error_is_right_and_its_gradients_equal_pytorch() {
+    for example in examples().into_iter().filter(|example| example.model_type.tasks() == 1) {
+        let net = example.net();
+        let scored = outputs(&net.scoring_graph(&example.parameters()).unwrap(), &example.inputs()).remove(0);
+        let slope = |logit: f32, label: f32| sigmoid(logit) - label;
+        let labels: Vec<f32> = scored.iter().zip(&example.labels).map(|(logit, label)| logit - slope(*logit, *label) / 2.0).collect();
+        let mut feeds = example.training_inputs();
+        for (name, feed) in &mut feeds {
+            if name == port::LABELS {
+                *feed = Feed::Floats(vec![example.rows, 1], labels.clone());
+            }
+        }
+        let (squared, crossed) =
+            (net.training_graph(false, Output::Number).unwrap(), net.training_graph(false, Output::Probability).unwrap());
+        let results = outputs(&squared, &feeds);
+        let weighted =
+            scored.iter().zip(&labels).zip(&example.row_weights).map(|((logit, label), weight)| weight * (logit - label).powi(2));
+        assert_close("loss", &results[0], &[weighted.sum::<f32>() / example.rows as f32]);
+        // The fixture's gradients are with dropout; those without it equal PyTorch's as well, as the test above shows of the same graph.
+        for (ours, theirs) in results[1..].iter().zip(&outputs(&crossed, &example.training_inputs())[1..]) {
+            assert_close(&example.model_type.to_string(), ours, theirs);
+        }
+    }
+}
+
 #[test]
 fn a_dropout_that_keeps_everything_changes_nothing() {
     for example in examples() {
         let net = example.net();
         let mut feeds = example.training_inputs();
-        let without = outputs(&net.training_graph(false).unwrap(), &feeds);
+        let without = outputs(&net.training_graph(false, Output::Probability).unwrap(), &feeds);
         for (layer, width) in net.mask_widths().into_iter().enumerate() {
             feeds.push((port::mask(layer), Feed::Floats(vec![example.rows, width], vec![1.0; example.rows * width])));
         }
-        assert_eq!(outputs(&net.training_graph(true).unwrap(), &feeds), without, "{}", example.model_type);
+        assert_eq!(outputs(&net.training_graph(true, Output::Probability).unwrap(), &feeds), without, "{}", example.model_type);
     }
 }
 
@@ -152,7 +180,7 @@ fn a_dropout_that_keeps_everything_changes_nothing() {
 fn padding_and_its_mask_leave_no_trace() {
     let din = examples().into_iter().find(|e| e.model_type == ModelType::Din).unwrap();
     let mut feeds = din.training_inputs();
-    let graph = din.net().training_graph(false).unwrap();
+    let graph = din.net().training_graph(false, Output::Probability).unwrap();
     let before = outputs(&graph, &feeds);
     let mask = &din.inputs[port::HISTORY_MASK];
     let Some((_, Feed::Floats(_, history))) = feeds.iter_mut().find(|(name, _)| name == port::HISTORY) else { unreachable!("fed above") };
@@ -232,7 +260,7 @@ fn the_loss_of_two_tasks_is_finite_and_right_at_extreme_logits() {
     let logits = graph.input("z", Shape::batch(ROWS, &[2])).unwrap();
     let labels = graph.input(port::LABELS, Shape::batch(ROWS, &[2])).unwrap();
     let row_weights = graph.input(port::ROW_WEIGHTS, Shape::batch(ROWS, &[1])).unwrap();
-    let loss = net.loss(&mut graph, logits, labels, row_weights).unwrap();
+    let loss = net.loss(&mut graph, Output::Probability, logits, labels, row_weights).unwrap();
     let gradient = autodiff::gradients(&mut graph, loss, &[logits]).unwrap()[0];
     graph.output(port::LOSS, loss).unwrap();
     graph.output("gradient", gradient).unwrap();
@@ -272,7 +300,7 @@ fn every_net_does_without_what_is_optional() {
         }
         let runtime = runtime();
         for net in nets {
-            let graph = net.training_graph(true).unwrap_or_else(|e| panic!("{net:?}: {e}"));
+            let graph = net.training_graph(true, Output::Probability).unwrap_or_else(|e| panic!("{net:?}: {e}"));
             runtime.session(&graph.model(), 1).unwrap_or_else(|e| panic!("{net:?}: {e}"));
             assert_eq!(net.initial(&[0.0, 0.0], &mut ChaCha8Rng::seed_from_u64(1)).len(), net.shapes().len());
         }
@@ -282,7 +310,7 @@ fn every_net_does_without_what_is_optional() {
 #[test]
 fn a_net_that_does_not_fit_together_is_an_error() {
     let net = Net { model_type: ModelType::Din, history_target: None, ..examples().remove(0).net() };
-    let error = net.training_graph(false).unwrap_err();
+    let error = net.training_graph(false, Output::Probability).unwrap_err();
     assert!(error.to_string().contains("din needs a history"), "{error}");
     let example = examples().remove(3);
     let error = example.net().scoring_graph(&example.parameters()[..3]).unwrap_err();

@@ -8,6 +8,7 @@ use super::{ModelName, sha256};
 use crate::click::{Calibration, Evaluation, Progress, TrainOptions};
 use crate::features::Feature;
 use crate::foreign::Outline;
+use crate::uplift::Uplift;
 
 /// Version of the layout of a manifest and the files beside it.
 pub(crate) const FORMAT: u32 = 2;
@@ -19,8 +20,28 @@ pub enum Kind {
     /// A click model that was trained here.
     #[default]
     Click,
+    /// An uplift model that was trained here.
+    Uplift(Uplift),
     /// A graph that was made elsewhere. What the manifest says of a training is empty.
     Onnx(Outline),
+}
+
+impl Kind {
+    /// How many ensembles of nets it has.
+    pub(crate) fn parts(&self) -> u32 {
+        match self {
+            Self::Uplift(uplift) => uplift.parts.len() as u32,
+            Self::Click | Self::Onnx(_) => 1,
+        }
+    }
+
+    /// Whether it was trained here.
+    pub fn is_trained(&self) -> bool {
+        match self {
+            Self::Click | Self::Uplift(_) => true,
+            Self::Onnx(_) => false,
+        }
+    }
 }
 
 /// Everything needed to load a version, to judge it and to train it again.
@@ -45,7 +66,7 @@ pub struct Manifest {
     pub source_sha256: String,
     /// Training and validation rows together.
     pub rows: u64,
-    /// Rows with label 1 among them.
+    /// Rows with label 1 among them (with an outcome above one half, where it is a number).
     pub positives: u64,
     /// The seed; with the same rows and options it gives the same weights.
     pub seed: u64,
@@ -55,7 +76,7 @@ pub struct Manifest {
     pub transform: Option<serde_json::Value>,
     /// The options of the training, with every default filled in.
     pub options: TrainOptions,
-    /// From the mean logit of the nets to the probability, for each task.
+    /// From the mean logit of the nets to the probability, for each task; for each part of an uplift model.
     pub calibration: Vec<Calibration>,
     /// Figures of every epoch.
     pub epochs: Vec<Progress>,
@@ -70,11 +91,20 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The architecture in a word; `onnx` for a graph that was made elsewhere.
+    /// The architecture in a word; the meta-learner of an uplift model; `onnx` for a graph that was made elsewhere.
     pub fn model_type(&self) -> String {
-        match self.kind {
+        match &self.kind {
             Kind::Click => self.options.model_type.to_string(),
+            Kind::Uplift(uplift) => format!("{}-learner", uplift.learner),
             Kind::Onnx(_) => "onnx".to_owned(),
+        }
+    }
+
+    /// The features that a row has to have: those of an uplift model are without the treatment.
+    pub fn inputs(&self) -> &[Feature] {
+        match &self.kind {
+            Kind::Uplift(uplift) => uplift.inputs(&self.features),
+            Kind::Click | Kind::Onnx(_) => &self.features,
         }
     }
 }
