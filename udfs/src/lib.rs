@@ -34,6 +34,7 @@ pub mod prepare;
 pub mod reference;
 mod relation;
 pub mod rewrite;
+pub mod sample_size;
 pub mod spelling;
 pub mod usage;
 
@@ -56,6 +57,7 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
+    builder.scalar_functions().get_or_insert_default().push(sample_size::function());
     builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());
     builder.relation_planners().get_or_insert_default().insert(0, planner);
