@@ -413,6 +413,10 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::prepare::tf_idf::DECLARATION,
         &crate::predict_ctr::DECLARATION,
         &crate::predict_cvr::DECLARATION,
+        &crate::experiment::qini_curve::DECLARATION,
+        &crate::experiment::uplift_by_decile::DECLARATION,
+        &crate::experiment::uplift_curve::DECLARATION,
+        &crate::off_policy::DECLARATION,
         &crate::sample_size::DECLARATION,
     ];
     &SORTED

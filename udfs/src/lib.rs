@@ -15,16 +15,20 @@ pub mod count_tokens;
 pub mod declaration;
 mod defer;
 pub mod error;
+pub mod experiment;
 pub mod feature_info;
 mod features;
 pub mod finetune;
+mod gather;
 pub mod generate;
 pub mod generate_strategy;
 mod intake;
 pub mod language;
 mod metric;
 pub mod models;
+mod named;
 pub mod notice;
+pub mod off_policy;
 mod options;
 mod pin;
 pub mod predict;
@@ -50,7 +54,14 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     let predict =
         predict::Predict { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr), predict_cvr: Arc::clone(&predict_cvr) };
     let relations = Relations::new(
-        vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
+        vec![
+            Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
+            Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
+            Arc::new(off_policy::OffPolicy) as _,
+            experiment::PictureFunction::<experiment::qini_curve::QiniCurve>::relation(),
+            experiment::PictureFunction::<experiment::uplift_by_decile::UpliftByDecile>::relation(),
+            experiment::PictureFunction::<experiment::uplift_curve::UpliftCurve>::relation(),
+        ],
         vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
     );
     let language = [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models)];

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::*;
+use crate::notice::Severity;
 
 /// Made by `tests/fixtures/experiments.py`.
 const FIXTURE: &str = include_str!("../../tests/fixtures/experiments.json");
@@ -315,4 +316,111 @@ async fn two_of_three_variants_are_compared_by_name_and_fields_are_read() {
     let sizes =
         shop.rows("SELECT sample_size(rate, rate * 0.1), sample_size(0.1, mde => 0.02) FROM (VALUES (0.1), (NULL)) AS t (rate)").await;
     assert_eq!(sizes, [["14751", "3841"], ["NULL", "3841"]]);
+}
+
+/// A log of 400 rows, and one whose propensities hang it on few rows.
+const LOG: &str = "(SELECT value % 3 = 0 AS click, 0.2 + value % 7 / 10.0 AS p_new, 0.3 + value % 5 / 10.0 AS p_logged,
+    CASE WHEN value = 7 THEN 1e-6 ELSE 1 END AS rare, 0.1 + value % 2 / 10.0 AS q_logged, 0.2 AS q_new FROM generate_series(1, 400)) AS log";
+
+#[tokio::test]
+async fn a_policy_is_judged_by_all_estimators_at_once() {
+    let mut shop = Shop::open().await;
+    let call = |more: &str| {
+        format!("ml.off_policy(query => $$SELECT * FROM {LOG}$$, reward => 'click', target => 'p_new', logged => 'p_logged'{more})")
+    };
+    let modelled = call(", q_logged => 'q_logged', q_new => 'q_new', threshold => 1.2, max_weight => 1.5, level => 0.9");
+    let rows = shop.rows(&format!("SELECT * FROM {modelled}")).await;
+    assert_eq!(rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["ips", "snips", "clipped_ips", "dm", "dr", "switch_dr"]);
+    let (three, five) = ("click, p_new, p_logged", "click, p_new, p_logged, q_logged, q_new");
+    let calls = [
+        format!("ips_ci({three}, level => 0.9)"),
+        format!("snips_ci({three}, level => 0.9)"),
+        format!("clipped_ips_ci({three}, max_weight => 1.5, level => 0.9)"),
+        "dm_ci(q_new, level => 0.9)".to_owned(),
+        format!("dr_ci({five}, level => 0.9)"),
+        format!("switch_dr_ci({five}, threshold => 1.2, level => 0.9)"),
+    ];
+    for (row, call) in rows.iter().zip(calls) {
+        let fields = answer(&shop, &format!("SELECT {call} FROM {LOG}")).await;
+        for (text, (field, expected)) in row[1..5].iter().zip(&fields) {
+            assert!(close(text.parse().unwrap(), value(expected).unwrap().unwrap()), "{call} {field}: {text}");
+        }
+        assert_eq!(row[5], "400");
+        assert!(close(row[6].parse().unwrap(), shop.number(&format!("SELECT ess(p_new, p_logged) FROM {LOG}")).await));
+    }
+    assert_eq!(shop.rows(&format!("SELECT estimator FROM {}", call(""))).await, [["ips"], ["snips"], ["clipped_ips"]]);
+    let some = call(", estimators => 'DR, ips', q_logged => 'q_logged', q_new => 'q_new'");
+    assert_eq!(shop.rows(&format!("SELECT estimator FROM {some}")).await, [["dr"], ["ips"]]);
+    assert!(shop.notices.try_recv().is_err(), "nothing is wrong with this log");
+    let rare = call("").replace("logged => 'p_logged'", "logged => 'rare'");
+    shop.rows(&format!("SELECT * FROM {rare}")).await;
+    for part in ["the effective sample size of ml.off_policy is 1.0 of 400 rows", "one row has 100 % of all weight"] {
+        let notice = shop.notices.try_recv().unwrap();
+        assert!(notice.severity == Severity::Warning && notice.message.contains(part), "{}", notice.message);
+        assert!(notice.message.contains("cut the weights"), "it says what to do");
+    }
+    let none = shop.rows(&format!("SELECT * FROM {}", call("").replace("400))", "0))"))).await;
+    assert_eq!(none[0], ["ips", "NULL", "NULL", "NULL", "NULL", "0", "NULL", "NULL"]);
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_judged_is_refused_when_planned() {
+    let shop = Shop::open().await;
+    for (arguments, message, hint) in [
+        ("reward => 'click', target => 'p_nw', logged => 'p_logged'", "needs column \"p_nw\"", "did you mean target => 'p_new'?"),
+        (
+            "reward => 'click', target => 'p_new', logged => 'p_logged', q_new => 'q_new'",
+            "argument q_logged of ml.off_policy is missing",
+            "",
+        ),
+        ("reward => 'click', target => 'p_new', logged => 'p_logged', estimators => 'dr'", "which needs a model", "q_logged => ..."),
+        ("reward => 'click', target => 'p_new', logged => 'p_logged', estimators => 'ips, snps'", "has 'snps'", "did you mean 'snips'?"),
+        ("reward => 'click', target => 'p_new', logged => 'p_logged', max_weight => -1", "argument max_weight of ml.off_policy is -1", ""),
+    ] {
+        let sql = format!("EXPLAIN SELECT * FROM ml.off_policy(query => $$SELECT * FROM {LOG}$$, {arguments})");
+        let refusal = shop.refusal(&sql).await;
+        assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{} {}", refusal.message, refusal.hint);
+    }
+    let sql = format!(
+        "SELECT * FROM ml.off_policy(query => $$SELECT click, p_new, 0 AS e FROM {LOG}$$, reward => 'click', target => 'p_new', logged => 'e')"
+    );
+    let refusal = shop.refusal(&sql).await;
+    assert_eq!(refusal.message, "column \"e\", the logged of ml.off_policy, is 0, but must be above 0 and at most 1");
+}
+
+#[tokio::test]
+async fn curves_have_the_areas_that_the_aggregates_say() {
+    let shop = Shop::open().await;
+    register(&shop, "t", &random_rows(&mut ChaCha8Rng::seed_from_u64(24), 500), 3);
+    let columns = "query => $$SELECT * FROM t$$, outcome => 'reward', treated => 'treated', uplift => 'score'";
+    for (curve, aggregate, height) in [
+        ("qini_curve", "qini(reward, treated, score, definition => 'per_head')", "(gain - random) / (SELECT sum(treated) FROM t)"),
+        ("uplift_curve", "auuc(reward, treated, score, definition => 'per_head')", "gain / 500"),
+    ] {
+        let area = format!(
+            "SELECT sum((share - before) * (height + lower) / 2) FROM (SELECT share, height, lag(share) OVER (ORDER BY rows) AS before,
+                lag(height) OVER (ORDER BY rows) AS lower FROM (SELECT rows, share, {height} AS height FROM ml.{curve}({columns})) AS c) AS d"
+        );
+        let (area, expected) = (shop.number(&area).await, shop.number(&format!("SELECT {aggregate} FROM t")).await);
+        assert!(close(area, expected), "{curve}: {area} {expected}");
+        let few = shop.rows(&format!("SELECT rows, uplift FROM ml.{curve}({columns}, points => 5)")).await;
+        assert!(few.len() == 5 && few[0] == ["0", "NULL"] && few[4][0] == "500", "{few:?}");
+    }
+    let refusal = shop
+        .refusal("SELECT * FROM ml.qini_curve(query => $$SELECT * FROM t$$, outcome => 'reward', treated => 'treated', uplift => 'scores')")
+        .await;
+    assert_eq!((refusal.hint.as_str(), refusal.message.contains("\"scores\"")), ("did you mean uplift => 'score'?", true));
+    let refusal = shop.refusal(&format!("SELECT * FROM ml.uplift_by_decile({columns}, bins => 0)")).await;
+    assert_eq!(refusal.message, "argument bins of ml.uplift_by_decile is 0, but must be from 1 to 10000");
+}
+
+#[tokio::test]
+async fn deciles_are_those_of_the_engine_where_no_scores_are_equal() {
+    let shop = Shop::open().await;
+    register(&shop, "t", &random_rows(&mut ChaCha8Rng::seed_from_u64(25), 333), 3);
+    let deciles = "SELECT decile, treated_rows, control_rows, treated_mean - control_mean - effect < 1e-12, lowest_uplift
+        FROM ml.uplift_by_decile(query => $$SELECT * FROM t$$, outcome => 'amount', treated => 'treated', uplift => 'q_new')";
+    let engine = "SELECT decile, CAST(sum(treated) AS bigint), CAST(sum(1 - treated) AS bigint), true, min(q_new)
+        FROM (SELECT *, ntile(10) OVER (ORDER BY q_new DESC) AS decile FROM t) AS n GROUP BY decile ORDER BY decile";
+    assert_eq!(shop.rows(deciles).await, shop.rows(engine).await);
 }
