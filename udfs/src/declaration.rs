@@ -60,6 +60,8 @@ pub enum Type {
     Any,
     /// The same, for values that are only compared, such as those that group rows.
     Group,
+    /// The same, where numbers are measured and other values are compared.
+    Mixed,
     /// `double precision[]`; any list of numbers is one.
     Doubles,
     /// A row of named columns.
@@ -81,7 +83,7 @@ impl Type {
             Self::Number => "number",
             Self::Outcome => "number or boolean",
             Self::Label => "boolean or 0/1",
-            Self::Any | Self::Group => "any",
+            Self::Any | Self::Group | Self::Mixed => "any",
             Self::Doubles => "double precision[]",
             Self::Row => "row",
             Self::Query => "query",
@@ -92,7 +94,7 @@ impl Type {
     pub fn pg(self) -> &'static str {
         match self {
             Self::Number => "double precision",
-            Self::Label | Self::Outcome | Self::Any | Self::Group => "any",
+            Self::Label | Self::Outcome | Self::Any | Self::Group | Self::Mixed => "any",
             Self::Row => "record",
             Self::Query => "text",
             other => other.sql(),
@@ -111,7 +113,7 @@ impl Type {
             Self::Double | Self::Number => actual.is_numeric(),
             Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
             Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
-            Self::Any | Self::Group => !actual.is_nested(),
+            Self::Any | Self::Group | Self::Mixed => !actual.is_nested(),
             Self::Doubles => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
             Self::Row => true,
         }
@@ -126,7 +128,7 @@ impl Type {
             Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
             Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
             Self::Doubles => DataType::new_list(DataType::Float64, true),
-            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group => DataType::Utf8,
+            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group | Self::Mixed => DataType::Utf8,
         }
     }
 }
@@ -421,6 +423,11 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::predict_ctr::DECLARATION,
         &crate::predict_cvr::DECLARATION,
         &crate::predict_uplift::DECLARATION,
+        &crate::experiment::qini_curve::DECLARATION,
+        &crate::experiment::uplift_by_decile::DECLARATION,
+        &crate::experiment::uplift_curve::DECLARATION,
+        &crate::off_policy::DECLARATION,
+        &crate::sample_size::DECLARATION,
     ];
     &SORTED
 }

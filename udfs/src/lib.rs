@@ -15,16 +15,20 @@ pub mod count_tokens;
 pub mod declaration;
 mod defer;
 pub mod error;
+pub mod experiment;
 pub mod feature_info;
 mod features;
 pub mod finetune;
+mod gather;
 pub mod generate;
 pub mod generate_strategy;
 mod intake;
 pub mod language;
 mod metric;
 pub mod models;
+mod named;
 pub mod notice;
+pub mod off_policy;
 mod options;
 mod pin;
 pub mod predict;
@@ -36,6 +40,7 @@ pub mod prompt;
 pub mod reference;
 mod relation;
 pub mod rewrite;
+pub mod sample_size;
 pub mod spelling;
 pub mod usage;
 
@@ -51,7 +56,14 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     let [predict_ctr, predict_cvr, predict_uplift] = scores.clone();
     let predict = predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift };
     let relations = Relations::new(
-        vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
+        vec![
+            Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
+            Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
+            Arc::new(off_policy::OffPolicy) as _,
+            experiment::PictureFunction::<experiment::qini_curve::QiniCurve>::relation(),
+            experiment::PictureFunction::<experiment::uplift_by_decile::UpliftByDecile>::relation(),
+            experiment::PictureFunction::<experiment::uplift_curve::UpliftCurve>::relation(),
+        ],
         vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
     );
     let language =
@@ -59,6 +71,7 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
+    builder.scalar_functions().get_or_insert_default().push(sample_size::function());
     builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());
     builder.relation_planners().get_or_insert_default().insert(0, planner);

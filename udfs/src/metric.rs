@@ -19,28 +19,53 @@ use crate::declaration::{Function, Returns};
 use crate::error::Error;
 use crate::options::Options;
 
+mod ab_test;
+mod ab_test_cuped;
 mod accumulator;
+mod ate;
 mod auc;
+mod auuc;
 mod calibration;
 mod classes;
+mod clipped_ips;
 mod curve;
+mod dm;
+mod dr;
+mod ess;
 mod forecast;
 mod gauc;
 mod groups;
 mod ips;
+mod ks_drift;
 mod loss;
+mod max_weight;
+mod off_policy;
 mod parameters;
+mod psi;
+mod qini;
 mod ranking;
 mod rows;
+mod snips;
+mod srm_test;
+mod switch_dr;
 mod threshold;
+mod uplift;
+mod uplift_at_k;
 
 use rows::Reading;
 
 /// All metrics.
 pub(crate) static METRICS: &[&Metric] = &[
+    &ab_test::FIXED,
+    &ab_test::SEQUENTIAL,
+    &ab_test_cuped::METRIC,
+    &ate::VALUE,
+    &ate::WITH_INTERVAL,
     &auc::APPROX_AUC,
     &auc::AUC,
     &auc::AUC_CI,
+    &auuc::VALUE,
+    &auuc::WITH_INTERVAL,
     &calibration::COPC,
     &calibration::ECE,
     &calibration::MCE,
@@ -51,9 +76,16 @@ pub(crate) static METRICS: &[&Metric] = &[
     &classes::MATTHEWS,
     &classes::MICRO_F1,
     &classes::WEIGHTED_F1,
+    &clipped_ips::VALUE,
+    &clipped_ips::WITH_INTERVAL,
     &curve::KS,
     &curve::PR_AUC,
     &curve::PR_AUC_CI,
+    &dm::VALUE,
+    &dm::WITH_INTERVAL,
+    &dr::VALUE,
+    &dr::WITH_INTERVAL,
+    &ess::METRIC,
     &forecast::MAE,
     &forecast::RMSE,
     &forecast::RMSSE,
@@ -62,20 +94,33 @@ pub(crate) static METRICS: &[&Metric] = &[
     &gauc::GAUC,
     &gauc::GAUC_CI,
     &gauc::GAUC_DETAIL,
-    &ips::METRIC,
+    &ips::VALUE,
+    &ips::WITH_INTERVAL,
+    &ks_drift::METRIC,
     &loss::BRIER,
     &loss::BRIER_CI,
     &loss::LOGLOSS,
     &loss::LOGLOSS_CI,
+    &max_weight::METRIC,
+    &psi::DIVERGENCE,
+    &psi::STABILITY,
+    &qini::VALUE,
+    &qini::WITH_INTERVAL,
     &ranking::HIT_AT_K,
     &ranking::MAP_AT_K,
     &ranking::MRR,
     &ranking::NDCG_AT_K,
+    &snips::VALUE,
+    &snips::WITH_INTERVAL,
+    &srm_test::METRIC,
+    &switch_dr::VALUE,
+    &switch_dr::WITH_INTERVAL,
     &threshold::F1_AT,
     &threshold::PRECISION_AT,
     &threshold::PRECISION_AT_CI,
     &threshold::RECALL_AT,
     &threshold::RECALL_AT_CI,
+    &uplift_at_k::METRIC,
 ];
 
 /// The aggregates of SQL.

@@ -27,6 +27,7 @@ use crate::{catalog, register_all, rewrite};
 
 mod calling;
 mod catalogs;
+mod experiments;
 mod generating;
 mod metrics;
 mod preparing;

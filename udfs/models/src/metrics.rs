@@ -3,14 +3,19 @@
 pub mod approx_auc;
 pub mod auc;
 pub mod calibration;
+mod check;
 pub mod confusion;
 pub mod curve;
+pub mod distributions;
+pub mod drift;
+pub mod experiment;
 pub mod gauc;
 mod grouped;
 pub mod groups;
 pub mod interval;
-pub mod ips;
+mod moments;
 pub mod part;
+pub mod policy;
 pub mod ranking;
 pub mod ratio;
 pub mod scores;
@@ -18,6 +23,7 @@ mod sort;
 pub mod statistic;
 pub mod sum;
 pub mod threshold;
+pub mod uplift;
 
 use scores::Scores;
 use statistic::Column;

@@ -50,6 +50,7 @@ impl Reading {
                 // NULL stands for an optional argument before one that is given.
                 (Some(DataType::Null), _) if parameter.presence == Presence::Optional => Kind::Absent,
                 (Some(_), Type::Any | Type::Text) => Kind::Texts { bits },
+                (Some(actual), Type::Mixed) if !actual.is_numeric() => Kind::Texts { bits },
                 (Some(_), Type::Group) => Kind::Keys,
                 (Some(_), _) => Kind::Numbers,
             };
