@@ -11,19 +11,28 @@ use datafusion::logical_expr::planner::RelationPlanner;
 
 mod ask;
 pub mod catalog;
+pub mod classification_report;
+pub mod compare;
+pub mod confusion_matrix;
 pub mod count_tokens;
+pub mod curve;
 pub mod declaration;
 mod defer;
+pub mod drawing;
 pub mod error;
+pub mod evaluate;
 pub mod feature_info;
 mod features;
 pub mod finetune;
+mod gather;
 pub mod generate;
 pub mod generate_strategy;
+pub mod global_explain;
 mod intake;
 pub mod language;
 mod metric;
 pub mod models;
+mod named;
 pub mod notice;
 mod options;
 mod pin;
@@ -48,14 +57,35 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     let (predict_ctr, predict_cvr) = (predict_ctr::function(&models), predict_cvr::function(&models));
     let predict =
         predict::Predict { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr), predict_cvr: Arc::clone(&predict_cvr) };
+    let compare = compare::Compare { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr) };
+    let evaluate = evaluate::Evaluate {
+        models: Arc::clone(&models),
+        predict_ctr: Arc::clone(&predict_ctr),
+        aggregates: metric::functions().collect(),
+    };
     let relations = Relations::new(
-        vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
-        vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
+        vec![
+            Arc::new(classification_report::ClassificationReport) as _,
+            Arc::new(compare) as _,
+            Arc::new(evaluate) as _,
+            Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
+            Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
+            Arc::new(global_explain::GlobalExplain(Arc::clone(&models))) as _,
+            curve::CurveFunction::<curve::calibration_curve::CalibrationCurve>::relation(),
+            curve::CurveFunction::<curve::lift_curve::LiftCurve>::relation(),
+            curve::CurveFunction::<curve::pr_curve::PrCurve>::relation(),
+            curve::CurveFunction::<curve::roc_curve::RocCurve>::relation(),
+        ],
+        vec![
+            Arc::new(confusion_matrix::ConfusionMatrix) as _,
+            Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _,
+            Arc::new(predict) as _,
+        ],
     );
     let language = [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models)];
     builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
-    builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
+    builder.scalar_functions().get_or_insert_default().extend(drawing::functions().into_iter().chain(prepare::maps()));
     builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());
     builder.relation_planners().get_or_insert_default().insert(0, planner);

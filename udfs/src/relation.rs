@@ -43,7 +43,19 @@ pub(crate) trait Relation: Debug + Send + Sync {
     }
 
     /// Checks the arguments against the query's columns, as soon as the arguments are known.
-    fn check(&self, arguments: &Constants, input: &DFSchema) -> Result<(), Error>;
+    fn check(&self, _arguments: &Constants, _input: &DFSchema) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether it reads a plan over its query instead of the query's rows as they are.
+    fn narrows(&self) -> bool {
+        false
+    }
+
+    /// The plan that it reads, for one that [narrows](Relation::narrows): the columns it needs, computed by the engine.
+    fn input(&self, _arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(query)
+    }
 
     /// The plan that runs it over the query's plan.
     fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>;
@@ -173,18 +185,20 @@ impl Relations {
     fn logical(&self, function: &'static Function, call: Call) -> Result<LogicalPlan> {
         let constants = Constants::of(function, &call.arguments)?;
         if let Some(relation) = self.find(function.name) {
-            if let Some(constants) = constants {
-                relation.check(&constants, call.input.schema())?;
-            }
-            let node = RelationNode::new(function, relation.reads_only(), call.arguments, call.input, call.query)?;
+            let input = match constants {
+                Some(constants) => {
+                    relation.check(&constants, call.input.schema())?;
+                    relation.input(&constants, call.input)?
+                }
+                None if relation.narrows() => return Err(open(function, "what it reads depends").into()),
+                None => call.input,
+            };
+            let node = RelationNode::new(function, relation.reads_only(), call.arguments, input, call.query)?;
             return Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }));
         }
         let expansion = self.expansions.iter().find(|expansion| expansion.declaration().name == function.name);
         let expansion = expansion.expect("every declared table function is a relation or an expansion, a test runs the examples of all");
-        let constants = constants.ok_or_else(|| Error::Unsupported {
-            reason: format!("{} takes no parameters such as $1, because its columns depend on its arguments", function.name),
-            hint: "write the value into the statement".to_owned(),
-        })?;
+        let constants = constants.ok_or_else(|| open(function, "its columns depend"))?;
         let expanded = expansion.expand(&constants, call.input)?;
         LogicalPlanBuilder::from(expanded).alias(qualifier(function).value)?.build()
     }
@@ -268,7 +282,9 @@ impl ExtensionPlanner for Relations {
             let object = format!("a parameter in the call of {}", node.function().name);
             return Err(Error::value(object, "has no value").into());
         };
-        relation.check(&constants, node.input().schema())?;
+        if !relation.narrows() {
+            relation.check(&constants, node.input().schema())?;
+        }
         relation.plan(&constants, node.query(), Arc::clone(input)).map(Some)
     }
 }
@@ -298,6 +314,14 @@ fn in_order(session: &dyn Session) -> Option<SessionState> {
     let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
     state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
     Some(state)
+}
+
+/// The error for a parameter without a value where the value is needed to plan.
+fn open(function: &Function, because: &str) -> Error {
+    Error::Unsupported {
+        reason: format!("{} takes no parameters such as $1, because {because} on its arguments", function.name),
+        hint: "write the value into the statement".to_owned(),
+    }
 }
 
 /// Refuses a function of our own schemas that there is not.

@@ -27,7 +27,9 @@ use crate::{catalog, register_all, rewrite};
 
 mod calling;
 mod catalogs;
+mod curves;
 mod generating;
+mod judging;
 mod metrics;
 mod preparing;
 mod relations;
