@@ -75,8 +75,13 @@ fn rows() -> Result<Vec<RecordBatch>> {
 fn measured(query: &str, batches: Vec<RecordBatch>, partitions: usize) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let absent = || Err("the benchmark runs no model".to_owned());
-    let models =
-        Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(absent), Box::new(|| Err("the benchmark runs no model".to_owned())))?);
+    let models = Arc::new(Models::open(
+        folder.path(),
+        Device::Cpu,
+        Box::new(absent),
+        Box::new(|| Err("the benchmark runs no model".to_owned())),
+        Limits::default(),
+    )?);
     let config = SessionConfig::new().with_target_partitions(partitions);
     let builder = SessionStateBuilder::new().with_default_features().with_config(config);
     let session = SessionContext::new_with_state(stratagem_udfs::register_all(builder, models).build());

@@ -402,9 +402,20 @@ pub fn functions() -> &'static [&'static Function] {
         functions
     });
     static FUNCTIONS: &[&Function] = &[
+        &crate::classification_report::DECLARATION,
+        &crate::compare::DECLARATION,
+        &crate::confusion_matrix::DECLARATION,
         &crate::count_tokens::DECLARATION,
+        &crate::curve::calibration_curve::DECLARATION,
+        &crate::curve::lift_curve::DECLARATION,
+        &crate::curve::pr_curve::DECLARATION,
+        &crate::curve::roc_curve::DECLARATION,
+        &crate::drawing::bar::DECLARATION,
+        &crate::drawing::sparkline::DECLARATION,
+        &crate::evaluate::DECLARATION,
         &crate::generate::DECLARATION,
         &crate::prompt::DECLARATION,
+        &crate::global_explain::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::generate_strategy::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,

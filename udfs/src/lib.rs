@@ -11,10 +11,16 @@ use datafusion::logical_expr::planner::RelationPlanner;
 
 mod ask;
 pub mod catalog;
+pub mod classification_report;
+pub mod compare;
+pub mod confusion_matrix;
 pub mod count_tokens;
+pub mod curve;
 pub mod declaration;
 mod defer;
+pub mod drawing;
 pub mod error;
+pub mod evaluate;
 pub mod experiment;
 pub mod feature_info;
 mod features;
@@ -22,6 +28,7 @@ pub mod finetune;
 mod gather;
 pub mod generate;
 pub mod generate_strategy;
+pub mod global_explain;
 mod intake;
 pub mod language;
 mod metric;
@@ -54,23 +61,41 @@ use relation::{Relations, WholeRelations};
 pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> SessionStateBuilder {
     let scores = [predict_ctr::function(&models), predict_cvr::function(&models), predict_uplift::function(&models)];
     let [predict_ctr, predict_cvr, predict_uplift] = scores.clone();
+    let compare = compare::Compare { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr) };
+    let evaluate = evaluate::Evaluate {
+        models: Arc::clone(&models),
+        predict_ctr: Arc::clone(&predict_ctr),
+        aggregates: metric::functions().collect(),
+    };
     let predict = predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift };
     let relations = Relations::new(
         vec![
-            Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
+            Arc::new(classification_report::ClassificationReport) as _,
+            Arc::new(compare) as _,
+            Arc::new(evaluate) as _,
             Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
+            Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
+            Arc::new(global_explain::GlobalExplain(Arc::clone(&models))) as _,
             Arc::new(off_policy::OffPolicy) as _,
+            curve::CurveFunction::<curve::calibration_curve::CalibrationCurve>::relation(),
+            curve::CurveFunction::<curve::lift_curve::LiftCurve>::relation(),
+            curve::CurveFunction::<curve::pr_curve::PrCurve>::relation(),
+            curve::CurveFunction::<curve::roc_curve::RocCurve>::relation(),
             experiment::PictureFunction::<experiment::qini_curve::QiniCurve>::relation(),
             experiment::PictureFunction::<experiment::uplift_by_decile::UpliftByDecile>::relation(),
             experiment::PictureFunction::<experiment::uplift_curve::UpliftCurve>::relation(),
         ],
-        vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
+        vec![
+            Arc::new(confusion_matrix::ConfusionMatrix) as _,
+            Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _,
+            Arc::new(predict) as _,
+        ],
     );
     let language =
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
     builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
-    builder.scalar_functions().get_or_insert_default().extend(prepare::maps());
+    builder.scalar_functions().get_or_insert_default().extend(drawing::functions().into_iter().chain(prepare::maps()));
     builder.scalar_functions().get_or_insert_default().push(sample_size::function());
     builder.window_functions().get_or_insert_default().extend(prepare::windows());
     let planner: Arc<dyn RelationPlanner> = Arc::new(relations.clone());

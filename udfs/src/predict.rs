@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::{DFSchema, Result};
 use datafusion::functions::core::named_struct;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
@@ -71,24 +71,23 @@ impl Expansion for Predict {
             intake => [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)].into_iter().take(intake.tasks()).collect(),
         };
         let mut columns: Vec<Expr> = input.schema().iter().map(Expr::from).collect();
-        let names = input.schema().fields().iter().map(|field| field.name().clone());
-        let mut row = Vec::with_capacity(2 * columns.len());
-        for (name, column) in names.zip(&columns) {
-            if added.iter().any(|(added, _)| name == *added) {
-                return Err(Error::InvalidValue {
-                    object: "the query".to_owned(),
-                    reason: format!("has a column \"{name}\", which {} adds", DECLARATION.name),
-                    hint: Some(format!("give it another name: {name} AS ...")),
-                }
-                .into());
+        let taken = |name: &&str| added.iter().any(|(added, _)| name == added);
+        if let Some(name) = input.schema().fields().iter().map(|field| field.name().as_str()).find(taken) {
+            return Err(Error::InvalidValue {
+                object: "the query".to_owned(),
+                reason: format!("has a column \"{name}\", which {} adds", DECLARATION.name),
+                hint: Some(format!("give it another name: {name} AS ...")),
             }
-            row.extend([lit(name), column.clone()]);
+            .into());
         }
-        let row = Expr::ScalarFunction(ScalarFunction::new_udf(named_struct(), row));
-        columns.extend(added.into_iter().map(|(name, function)| {
-            let score = ScalarFunction::new_udf(Arc::clone(function), vec![lit(model), row.clone()]);
-            Expr::ScalarFunction(score).alias(name)
-        }));
+        columns.extend(added.into_iter().map(|(name, function)| score(function, model, input.schema()).alias(name)));
         LogicalPlanBuilder::from(input).project(columns)?.build()
     }
+}
+
+/// The call of `predict_ctr` or `predict_cvr` with a row of all columns there are; those that the model does not read are dropped later.
+pub(crate) fn score(function: &Arc<ScalarUDF>, model: &str, query: &DFSchema) -> Expr {
+    let fields = query.iter().flat_map(|column| [lit(column.1.name()), Expr::from(column)]).collect();
+    let row = Expr::ScalarFunction(ScalarFunction::new_udf(named_struct(), fields));
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), vec![lit(model), row]))
 }

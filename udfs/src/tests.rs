@@ -27,8 +27,10 @@ use crate::{catalog, register_all, rewrite};
 
 mod calling;
 mod catalogs;
+mod curves;
 mod experiments;
 mod generating;
+mod judging;
 mod metrics;
 mod preparing;
 mod prompting;

@@ -7,10 +7,12 @@
 //! <root>/ctr/highest              the highest version that was ever given, once a version has been deleted
 //! <root>/aliases.json             {"ctr": {"champion": 1}}
 //! <root>/.runs/7.json             a training: see [`Runs`]
+//! <root>/.evaluations/7.json      what a version was worth on the rows of a query: see [`Evaluations`]
 //! ```
 //!
 //! A version appears by one rename of a folder whose files are on disk already, so a reader or a crash never meets half of one.
 
+mod evaluations;
 mod known;
 mod manifest;
 mod name;
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+pub use self::evaluations::{Evaluations, Figure, Measured, Measurement};
 use self::known::Known;
 pub(crate) use self::manifest::FORMAT;
 pub use self::manifest::{FileFacts, Kind, Manifest, Source};
@@ -53,6 +56,7 @@ type Aliases = BTreeMap<ModelName, BTreeMap<String, u32>>;
 pub struct Registry {
     root: PathBuf,
     runs: Runs,
+    evaluations: Evaluations,
     known: Known,
 }
 
@@ -106,7 +110,8 @@ impl Registry {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         durable::create_directory(&root)?;
-        let registry = Self { runs: Runs::open(root.join(".runs"))?, root, known: Known::default() };
+        let (runs, evaluations) = (Runs::open(root.join(".runs"))?, Evaluations::open(root.join(".evaluations"))?);
+        let registry = Self { runs, evaluations, root, known: Known::default() };
         registry.sweep()?;
         Ok(registry)
     }
@@ -114,6 +119,11 @@ impl Registry {
     /// The trainings and what they measured.
     pub fn runs(&self) -> &Runs {
         &self.runs
+    }
+
+    /// What versions were worth on the rows of queries.
+    pub fn evaluations(&self) -> &Evaluations {
+        &self.evaluations
     }
 
     /// The folder.

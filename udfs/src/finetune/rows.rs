@@ -16,6 +16,7 @@ use stratagem_models::examples::{Collector, Scratch};
 use super::Training;
 use crate::error::Error;
 use crate::features;
+use crate::gather::joined;
 use crate::intake::Prepared;
 use crate::prepare::{Bound, Fitted, Transform};
 
@@ -87,13 +88,6 @@ async fn learn(transform: &Transform, input: &Arc<dyn ExecutionPlan>, context: &
     let mut whole = transform.fitting()?;
     parts.into_iter().try_for_each(|(_, part)| whole.merge(part))?;
     whole.finish()
-}
-
-fn joined<T>(part: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
-    part.map_err(|failed| match failed.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(failed) => DataFusionError::ExecutionJoin(Box::new(failed)),
-    })?
 }
 
 /// The rows of one partition.

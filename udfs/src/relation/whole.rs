@@ -64,11 +64,12 @@ impl AnalyzerRule for WholeRelations {
 
 fn early_end(node: &RelationNode, what: &str) -> datafusion::common::DataFusionError {
     let name = node.function().name;
-    Error::Unsupported {
-        reason: format!("{what} would end {name} before its model is saved"),
-        hint: format!("read all its rows; for the saved version only: SELECT * FROM {name}(...) WHERE version IS NOT NULL"),
-    }
-    .into()
+    let trains = node.function().columns().iter().any(|column| column.name == "version");
+    let (saved, hint) = match trains {
+        true => ("model", format!("read all its rows; for the saved version only: SELECT * FROM {name}(...) WHERE version IS NOT NULL")),
+        false => ("result", "read all its rows".to_owned()),
+    };
+    Error::Unsupported { reason: format!("{what} would end {name} before its {saved} is saved"), hint }.into()
 }
 
 /// The call that a plan begins with, if it writes.

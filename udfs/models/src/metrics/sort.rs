@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn some_digits_sort_and_others_keep_their_order() {
-        let mut rows: Vec<(u64, usize)> = (0..3000).map(|row| (((row * 7919) % 5 << 56 | row % 3) as u64, row)).collect();
+        let mut rows: Vec<(u64, usize)> = (0..3000).map(|row| (((((row * 7919) % 5) << 56) | (row % 3)) as u64, row)).collect();
         by_digits(&mut rows, 7..8, |row| row.0);
         assert!(rows.is_sorted_by_key(|row| (row.0 >> 56, row.1)));
     }

@@ -1,0 +1,212 @@
+//! `ml.evaluate(model, query [, label, group_col])`: what a model is worth on the rows of a query, recorded in `ml.evaluations`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::functions_aggregate::expr_fn::{count, sum};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, ScalarUDF, col};
+use datafusion::physical_plan::ExecutionPlan;
+use stratagem_models::registry::{Figure, Measurement};
+
+use crate::declaration::{self, Column, Failure, Function, Kind, Parameter, Presence, Returns, Type};
+use crate::error::Error;
+use crate::gather::{GatherExec, Kernel};
+use crate::models::{Held, Models, Pinned};
+use crate::named;
+use crate::predict::score;
+use crate::relation::{Constants, Relation};
+
+/// The declaration of `ml.evaluate`.
+pub static DECLARATION: Function = Function {
+    name: "ml.evaluate",
+    kind: Kind::Table,
+    parameters: &[
+        Parameter::model("model", "The model: `'ctr'` (its default version), `'ctr@3'` (a version) or `'ctr@champion'` (an alias)."),
+        Parameter::query("query", "The rows to judge it on; it should not have been trained on them."),
+        Parameter::value("label", Type::Text, "The column with the outcome. NULL: the label that the model was trained on.").or("NULL"),
+        Parameter::value("group_col", Type::Text, "A column, such as the user, within whose groups rows are ranked; adds `gauc`.")
+            .or("NULL"),
+    ],
+    returns: Returns::Rows(&[
+        Column::new("metric", Type::Text, "What was measured; each is an aggregate of the same name, but `rows` and `positives`."),
+        Column::new("value", Type::Double, "The value; NULL where there is none, as for the AUC of rows that are all negative.").nullable(),
+        Column::new("low", Type::Double, "The lower end of its 95 % interval; NULL for a metric without one.").nullable(),
+        Column::new("high", Type::Double, "The upper end.").nullable(),
+    ]),
+    summary: "What a model is worth on the rows of a query, recorded in `ml.evaluations`",
+    docs: "Scores the rows and measures: `rows` and `positives` that counted, `auc`, `pr_auc`, `logloss` and `brier` with \
+           their intervals, `ece`, `copc` and `ks`, and with `group_col` also `gauc`. What each means is in its own entry. Rows with a NULL label are skipped. \
+           The figures, with the version and the hash of the query, are kept in `ml.evaluations`, so that a later version can be held against \
+           them. Because it writes it has to run to its end: `LIMIT` directly on it is refused.",
+    example: "SELECT * FROM ml.evaluate('ctr', query => $$SELECT * FROM impressions WHERE id > 3000$$)",
+    errors: &[
+        Failure { sqlstate: "42704", when: "the model, the version or the alias does not exist" },
+        Failure { sqlstate: "42703", when: "the query has no column for the label, the groups, or a feature of the model" },
+        Failure {
+            sqlstate: "42804",
+            when: "a column has a type that the model was not trained on, or the label is not boolean or numeric",
+        },
+        Failure { sqlstate: "22023", when: "a label is not 0 or 1, no row counts, or the model was imported and `label` is not given" },
+        Failure { sqlstate: "0A000", when: "an argument is a parameter such as `$1`, or a LIMIT would end it before the result is saved" },
+        Failure { sqlstate: "53200", when: "the scores do not fit into the memory of the server" },
+    ],
+};
+
+/// The metrics and the aggregates that compute them, in the order of the result.
+const METRICS: &[(&str, &str)] =
+    &[("auc", "auc_ci"), ("pr_auc", "pr_auc"), ("logloss", "logloss"), ("brier", "brier"), ("ece", "ece"), ("copc", "copc"), ("ks", "ks")];
+
+static GROUPED: (&str, &str) = ("gauc", "gauc_ci");
+
+/// Plans calls of `ml.evaluate` as an aggregation by the engine.
+#[derive(Debug)]
+pub(crate) struct Evaluate {
+    pub(crate) models: Arc<Models>,
+    pub(crate) predict_ctr: Arc<ScalarUDF>,
+    pub(crate) aggregates: Vec<Arc<AggregateUDF>>,
+}
+
+/// The label column: the given one, or the first that the model was trained on.
+pub(crate) fn label(function: &Function, models: &Models, model: &Pinned, arguments: &Constants) -> Result<String, Error> {
+    if let Some(label) = arguments.optional_text("label") {
+        return Ok(label.to_owned());
+    }
+    let manifest = models.registry().manifest(&model.name, model.version)?;
+    match manifest.source.label.split(", ").next().filter(|label| !label.is_empty()) {
+        Some(label) => Ok(label.to_owned()),
+        None => Err(Error::InvalidValue {
+            object: format!("argument label of {}", function.name),
+            reason: format!("is needed, because model \"{model}\" was not trained here"),
+            hint: Some("name the column with the outcome: label => ...".to_owned()),
+        }),
+    }
+}
+
+impl Evaluate {
+    /// The call of an aggregate over the scored rows.
+    fn metric(&self, (metric, function): (&str, &str)) -> Result<Expr> {
+        let aggregate = self.aggregates.iter().find(|aggregate| aggregate.name() == function);
+        let Some((aggregate, declaration)) = aggregate.zip(declaration::function(function)) else {
+            return internal_err!("{} has no aggregate {function}", DECLARATION.name);
+        };
+        let arguments = declaration.parameters.iter().take_while(|parameter| parameter.presence != Presence::Optional);
+        let argument = |parameter: &Parameter| match (parameter.presence, parameter.name) {
+            (Presence::Default(_), _) => Expr::Literal(ScalarValue::Null, None),
+            (_, "label") => col("label"),
+            (_, name) if name.starts_with("group") => col("group_col"),
+            _ => col("score"),
+        };
+        Ok(aggregate.call(arguments.map(argument).collect()).alias(metric))
+    }
+}
+
+impl Relation for Evaluate {
+    fn declaration(&self) -> &'static Function {
+        &DECLARATION
+    }
+
+    fn narrows(&self) -> bool {
+        true
+    }
+
+    fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {
+        let held = Held::new(&self.models, arguments.text("model")?).map_err(Error::from)?;
+        let model = held.pinned().to_string();
+        let label = label(&DECLARATION, &self.models, held.pinned(), arguments)?;
+        let schema = query.schema();
+        let mut columns = vec![
+            named::number(&DECLARATION, "label", &label, Type::Label, schema)?,
+            score(&self.predict_ctr, &model, schema).alias("score"),
+        ];
+        let group = arguments.optional_text("group_col");
+        if let Some(group) = group {
+            columns.push(named::column(&DECLARATION, "group_col", group, schema)?.0.alias("group_col"));
+        }
+        let scored = || col("score").is_not_null();
+        let mut figures = vec![
+            // The first column is named after the version, which the record needs.
+            count(col("label")).filter(scored()).build()?.alias(&model),
+            sum(col("label")).filter(scored()).build()?.alias("positives"),
+        ];
+        for metric in METRICS.iter().chain(group.map(|_| &GROUPED)) {
+            figures.push(self.metric(*metric)?);
+        }
+        LogicalPlanBuilder::from(query).project(columns)?.aggregate(Vec::<Expr>::new(), figures)?.build()
+    }
+
+    fn plan(&self, _: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let model = self.models.resolve(input.schema().field(0).name()).map_err(Error::from)?;
+        let (models, query) = (Arc::clone(&self.models), query.to_owned());
+        let start = move || Figures { models: Arc::clone(&models), model: model.clone(), query: query.clone(), figures: vec![] };
+        Ok(GatherExec::plan(&DECLARATION, input, start))
+    }
+}
+
+/// The figures of the aggregation.
+struct Figures {
+    models: Arc<Models>,
+    model: Pinned,
+    query: String,
+    figures: Vec<Figure>,
+}
+
+impl Kernel for Figures {
+    fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        for (position, (field, column)) in batch.schema().fields().iter().zip(batch.columns()).enumerate() {
+            // A metric with an interval is a row of the value and its ends.
+            let part = |name: &str| column.as_struct_opt().and_then(|row| row.column_by_name(name)).map(first).transpose();
+            let value = column.as_struct_opt().map_or(column, |row| row.column(0));
+            self.figures.push(Figure {
+                metric: if position == 0 { "rows" } else { field.name() }.to_owned(),
+                value: first(value)?,
+                low: part("low")?.flatten(),
+                high: part("high")?.flatten(),
+            });
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.figures.extend(other.figures);
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn answer(self) -> Result<RecordBatch> {
+        let rows = self.figures.first().and_then(|rows| rows.value).unwrap_or_default();
+        if rows == 0.0 {
+            return Err(Error::value(format!("the query of {}", DECLARATION.name), "gives no row with a label and a score").into());
+        }
+        let Pinned { name: model, version } = self.model;
+        let measurement = Measurement { model, version, query: self.query, rows: rows as u64, figures: self.figures };
+        let result = table(&measurement.figures)?;
+        self.models.registry().evaluations().add(measurement).map_err(Error::from)?;
+        Ok(result)
+    }
+}
+
+/// The number in the only row of a column.
+fn first(column: &ArrayRef) -> Result<Option<f64>> {
+    let column = cast(column, &DataType::Float64)?;
+    let numbers = column.as_primitive::<Float64Type>();
+    Ok(numbers.is_valid(0).then(|| numbers.value(0)).filter(|number| number.is_finite()))
+}
+
+fn table(figures: &[Figure]) -> Result<RecordBatch> {
+    let numbers = |of: fn(&Figure) -> Option<f64>| -> ArrayRef { Arc::new(figures.iter().map(of).collect::<Float64Array>()) };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(figures.iter().map(|figure| Some(figure.metric.as_str())).collect::<StringArray>()),
+        numbers(|figure| figure.value),
+        numbers(|figure| figure.low),
+        numbers(|figure| figure.high),
+    ];
+    Ok(RecordBatch::try_new(DECLARATION.schema(), columns)?)
+}
