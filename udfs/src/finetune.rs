@@ -137,8 +137,8 @@ pub static DECLARATION: Function = Function {
             "Of an uplift model, what the net is for: `outcome`, `treated`, `control`, `propensity`, `effect_treated`, `effect_control` or `effect`.",
         )
         .nullable(),
-        Column::new("validation_qini", Type::Double, "Qini coefficient of the held-out rows; only in the last row of an uplift model.").nullable(),
-        Column::new("validation_auuc", Type::Double, "Area under the uplift curve of these rows; only in the last row of an uplift model.").nullable(),
+        Column::new("validation_qini", Type::Double, "Qini coefficient of the held-out rows; only in the last row of an uplift model whose outcome is 0 or 1.").nullable(),
+        Column::new("validation_auuc", Type::Double, "Area under the uplift curve of these rows, in the same row.").nullable(),
     ]),
     summary: "Trains a click model on the rows of a query and saves it as a new version",
     docs: "Runs the query, trains, and returns a row after every epoch, at once. When the training is over the model is saved as the next \

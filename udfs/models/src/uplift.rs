@@ -123,9 +123,9 @@ pub struct Uplift {
 pub struct Gain {
     /// Held-out rows.
     pub rows: u64,
-    /// The Qini coefficient, as the aggregate `qini` gives it.
+    /// The Qini coefficient, as the aggregate `qini` gives it; none of an outcome that is a number.
     pub qini: Option<f64>,
-    /// The area under the uplift curve, as the aggregate `auuc` gives it.
+    /// The area under the uplift curve, as the aggregate `auuc` gives it; none of an outcome that is a number.
     pub auuc: Option<f64>,
     /// Mean outcome of the treated rows minus that of the others.
     pub ate: f64,

@@ -320,7 +320,11 @@ impl Stages<'_> {
         let effects: Vec<f32> = (0..held.len()).map(effect).collect();
         let of = |values: &[f32]| held.iter().map(|row| values[*row]).collect::<Vec<f32>>();
         let (outcomes, treatments) = (of(&arms.outcomes), of(&arms.treated));
-        let (qini, auuc) = super::gain(&effects, &outcomes, &treatments);
+        let (qini, auuc) = match arms.output {
+            Output::Probability => super::gain(&effects, &outcomes, &treatments),
+            // No order is a perfect one of amounts.
+            Output::Number => (None, None),
+        };
         let predicted = f64::from(mean(&effects));
         Ok(Some(Gain { rows: held.len() as u64, qini, auuc, ate: treated - control, predicted }))
     }
