@@ -13,6 +13,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stratagem_models::runtime::Device;
+use stratagem_udfs::language::Limits;
 use stratagem_udfs::models::Models;
 use tokio::runtime::Builder;
 
@@ -23,7 +24,7 @@ const GROUPS: i64 = 1_000_000;
 /// Rows of a batch, as the engine reads them.
 const BATCH: usize = 8192;
 /// The first run warms up, the median of the others counts.
-const RUNS: usize = 6;
+const RUNS: usize = 4;
 
 fn main() -> Result<()> {
     let verb = std::env::args().nth(1).unwrap_or_default();

@@ -75,7 +75,6 @@ async fn reports_equal_scikit_learn() {
 }
 
 #[tokio::test]
-#[ignore = "fails, the cause is not known yet"]
 async fn a_confusion_matrix_is_in_the_order_of_the_classes_and_shows_nulls() {
     let shop = Shop::open().await;
     let rows = "SELECT * FROM (VALUES (true, 1), (true, 0), (false, 0), (false, 0), (NULL, 1)) AS t (a, p)";
