@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 ROWS = 10_000_000
 GROUPS = 1_000_000
-RUNS = 3
+RUNS = 2
 
 
 def rows(count, groups):

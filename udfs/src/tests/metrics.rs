@@ -288,7 +288,7 @@ async fn classes_and_groups_are_equal_by_value() {
         "CAST(user_id AS double precision)",
         "CAST(user_id AS numeric(20, 2))",
         "CAST(user_id AS text)",
-        "DATE '2026-01-01' + user_id * INTERVAL '1 day'",
+        "CAST(to_timestamp_seconds(user_id * 86400) AS date)",
         "to_timestamp_seconds(user_id)",
         "arrow_cast(CAST(user_id AS text), 'Dictionary(Int32, Utf8)')",
     ] {
@@ -399,8 +399,10 @@ async fn a_metric_stops_at_the_memory_limit() {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(1 << 20))).build_arc().unwrap();
     let state = SessionStateBuilder::new_from_existing(shop.context.state()).with_runtime_env(runtime).build();
     let limited = SessionContext::new_with_state(state);
-    for call in ["gauc(a, b, d)", "auc(DISTINCT a, b, d)", "auc(a, b + random())", "auc(a, b + random()) OVER ()"] {
-        let error = limited.sql(&format!("SELECT {call} FROM t")).await.unwrap().collect().await.unwrap_err();
+    for call in ["gauc(a, b, d)", "auc(DISTINCT a, b, d)", "auc(a, b + random())"] {
+        let Err(error) = limited.sql(&format!("SELECT {call} FROM t")).await.unwrap().collect().await else {
+            panic!("{call}: not refused")
+        };
         assert!(matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)), "{call}: {error}");
     }
     // Few scores take little memory, and a histogram always does.
