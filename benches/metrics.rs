@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let line = match verb.as_str() {
         "auc" => {
             let seconds = measured("SELECT auc(label, score) FROM rows", batches.clone(), 1)?;
-            let bounded = measured("SELECT (approx_auc(label, score)).value FROM rows", batches.clone(), 1)?;
+            let bounded = measured("SELECT approx_auc(label, score, 4096) FROM rows", batches.clone(), 1)?;
             let logloss = measured("SELECT logloss(label, score) FROM rows", batches.clone(), 1)?;
             let parallel = measured("SELECT auc(label, score) FROM rows", batches.clone(), cores)?;
             let sort = sorted(&batches)?;

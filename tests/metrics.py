@@ -46,6 +46,8 @@ def cases(rng):
     # A threshold that some rows reach, positive ones among them, and others do not.
     threshold = float(score[label == 1].max())
     chosen = score >= threshold
+    # Where the chosen rows weigh nothing, scikit-learn says 0 and we say NULL.
+    weight[chosen] = np.maximum(weight[chosen], 0.5)
     if not chosen.all():
         yield "binary", [label, score, weight], reference.binary(label, score, weight, threshold)
         shifted = score - 0.5
