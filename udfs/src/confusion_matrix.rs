@@ -33,7 +33,7 @@ pub static DECLARATION: Function = Function {
         Column::new("rows", Type::BigInt, "How many rows have both."),
     ]),
     summary: "How often each actual class was predicted as each class",
-    docs: "One row per pair of classes that occurs, in the order of the classes. Any number of classes will do; write the threshold of a click \
+    docs: "One row per pair of classes that occurs, in no order but that of an ORDER BY. Any number of classes will do; write the threshold of a click \
            model into the query. A class that is NULL is shown as such. Numbers and booleans can be compared: true is 1. It is a plain \
            GROUP BY: it runs in parallel and needs memory for the pairs only.",
     example: "SELECT * FROM ml.confusion_matrix(query => $$SELECT click, predict_ctr('ctr', i) > 0.3 AS says FROM impressions i$$,\n\
@@ -51,8 +51,7 @@ impl Expansion for ConfusionMatrix {
     }
 
     fn expand(&self, arguments: &Constants, input: LogicalPlan) -> Result<LogicalPlan> {
-        let in_order = [col("actual").sort(true, false), col("predicted").sort(true, false)];
-        LogicalPlanBuilder::from(cells(&DECLARATION, arguments, input)?).sort(in_order)?.project(as_text())?.build()
+        LogicalPlanBuilder::from(cells(&DECLARATION, arguments, input)?).project(as_text())?.build()
     }
 }
 
