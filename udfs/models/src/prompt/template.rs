@@ -81,13 +81,14 @@ impl Template {
         // Templates read values and nothing else.
         ["range", "dict", "debug", "namespace"].into_iter().for_each(|name| environment.remove_global(name));
         environment.set_formatter(|out, _, value| {
-            Ok(match value.kind() {
-                ValueKind::None | ValueKind::Undefined => out.write_str("none")?,
+            match value.kind() {
+                ValueKind::None | ValueKind::Undefined => out.write_str("none"),
                 // As SQL writes it.
-                ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" })?,
-                ValueKind::Number => write!(out, "{value}")?,
-                _ => out.write_str(&quoted(&value.to_string()))?,
-            })
+                ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" }),
+                ValueKind::Number => write!(out, "{value}"),
+                _ => out.write_str(&quoted(&value.to_string())),
+            }?;
+            Ok(())
         });
         let added = environment.add_template_owned(NAME, text.to_owned());
         added.map_err(|error| {
