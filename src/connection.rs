@@ -1,14 +1,16 @@
 //! One client's connection: from the start-up message to the last byte.
 
+mod copy;
+mod cursor;
 mod extended;
+mod portal;
+mod rows;
 mod simple;
 mod startup;
+mod statements;
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::array::RecordBatch;
 use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::ParameterStatus;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -17,15 +19,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel::{Ends, Guard, Ticket};
-use crate::encode::Columns;
 use crate::protocol::{Inbound, Outbound};
-use crate::session::{Outcome, Prepared, Rows, Session, Transaction};
+use crate::session::{Outcome, Prepared, Session, Transaction};
 use crate::sqlstate::{Severity, SqlError, SqlState};
 
+use portal::Portals;
 pub(crate) use startup::{Start, ending, greet, refuse, too_many};
-
-/// Rows encoded at a time: the connection looks up from its work in between.
-const ROWS_AT_ONCE: usize = 512;
+use statements::Statements;
 
 /// Prepared statements and portals a client may keep.
 const MOST_KEPT: usize = 10_000;
@@ -40,40 +40,12 @@ pub(crate) struct Connection {
     /// The server takes no new statements.
     drain: CancellationToken,
     notices: mpsc::UnboundedReceiver<Notice>,
-    statements: HashMap<String, Arc<Prepared>>,
-    portals: HashMap<String, Portal>,
+    statements: Statements,
+    portals: Portals,
+    /// Several statements came in one message and share a transaction.
+    together: bool,
     /// After an error in the extended protocol, until Sync.
     skipping: bool,
-}
-
-/// A bound statement, running or not.
-struct Portal {
-    statement: Arc<Prepared>,
-    values: Option<datafusion::common::ParamValues>,
-    format: pgwire::api::portal::Format,
-    state: PortalState,
-}
-
-enum PortalState {
-    Bound,
-    Open(Box<Cursor>),
-    Done,
-}
-
-/// Rows on their way to the client.
-struct Cursor {
-    rows: Rows,
-    columns: Columns,
-    tag: &'static str,
-    counted: bool,
-    /// The batch at hand and the first of its rows that is not sent.
-    batch: Option<(RecordBatch, usize)>,
-}
-
-/// How many rows were sent and whether those were the last.
-struct Sent {
-    rows: u64,
-    finished: bool,
 }
 
 impl Connection {
@@ -133,6 +105,7 @@ impl Connection {
             Transaction::Open(_) => TransactionStatus::Transaction,
             Transaction::Failed(_) => TransactionStatus::Error,
         };
+        self.session.waits();
         self.out.put(&PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status)))
     }
 
@@ -191,97 +164,27 @@ impl Connection {
         use crate::statement::Command;
         let Some(command) = &prepared.command else { return Ok(None) };
         self.warn_of_transaction(command)?;
-        let outcome = guard.run(self.session.run(command, prepared, values)).await?;
+        if let Command::Declare { cursor, .. } = command {
+            self.session.admit(Some(command))?;
+            self.admit_cursor(cursor)?;
+        }
+        let mut outcome = guard.run(self.session.run(command, prepared, values)).await?;
         match command {
+            Command::Declare { cursor, .. } => outcome = self.declare(cursor, prepared, outcome)?,
+            Command::Close(name) => self.close_cursor(name.as_deref())?,
             Command::Discard { all: true } => {
                 self.statements.clear();
                 self.portals.clear();
             }
             Command::Deallocate(None) => self.statements.clear(),
-            Command::Deallocate(Some(name)) if self.statements.remove(name).is_none() => return Err(no_such_statement(name)),
-            Command::Commit | Command::Rollback => self.portals.clear(),
+            Command::Deallocate(Some(name)) if !self.statements.remove(name) => return Err(no_such_statement(name)),
+            // the end of a failed transaction is a rollback, whatever it is called
+            Command::Commit | Command::Rollback => {
+                self.portals.end_transaction(matches!(&outcome, Outcome::Done { tag, .. } if tag == "COMMIT"));
+            }
             _ => {}
         }
         Ok(Some(outcome))
-    }
-
-    /// Sends rows until there are no more or `most` are sent (0 is no limit). What is there is sent before waiting for more.
-    async fn send_rows(&mut self, guard: &Guard, cursor: &mut Cursor, most: u64) -> Result<Sent, SqlError> {
-        let mut sent = Sent { rows: 0, finished: false };
-        loop {
-            let Some((batch, from)) = cursor.batch.take() else {
-                match self.next_batch(guard, &mut cursor.rows).await? {
-                    Some(batch) => cursor.batch = Some((batch, 0)),
-                    None => {
-                        sent.finished = true;
-                        return Ok(sent);
-                    }
-                }
-                continue;
-            };
-            let room = if most == 0 { ROWS_AT_ONCE } else { usize::try_from(most - sent.rows).unwrap_or(ROWS_AT_ONCE).min(ROWS_AT_ONCE) };
-            let to = batch.num_rows().min(from + room);
-            cursor.columns.encode(&batch, from, to, &mut self.out)?;
-            sent.rows += (to - from) as u64;
-            if to < batch.num_rows() {
-                cursor.batch = Some((batch, to));
-            }
-            if self.out.is_full() {
-                guard.run(self.out.flush()).await?;
-            } else {
-                // so that a cancel is seen between rows that never fill a buffer
-                guard.run(std::future::ready(Ok(()))).await?;
-            }
-            if most != 0 && sent.rows >= most {
-                return Ok(sent);
-            }
-        }
-    }
-
-    /// Waits for the end of work whose rows nobody sees.
-    async fn finish(&mut self, guard: &Guard, mut rows: Rows) -> Result<(), SqlError> {
-        while self.next_batch(guard, &mut rows).await?.is_some() {}
-        self.put_notices()
-    }
-
-    /// The next batch. While it is not there, what is gathered and what functions notice goes to the client.
-    async fn next_batch(&mut self, guard: &Guard, rows: &mut Rows) -> Result<Option<RecordBatch>, SqlError> {
-        self.put_notices()?;
-        if let Some(batch) = rows.ready() {
-            return batch.map(Some);
-        }
-        loop {
-            guard.run(self.out.flush()).await?;
-            let notices = &mut self.notices;
-            let event = guard
-                .run(async {
-                    tokio::select! {
-                        biased;
-                        Some(notice) = notices.recv() => Ok(Event::Noticed(notice)),
-                        batch = rows.next() => batch.map(Event::Came),
-                    }
-                })
-                .await?;
-            match event {
-                Event::Came(batch) => return Ok(batch),
-                Event::Noticed(notice) => {
-                    if let Some(report) = self.session.heard(notice) {
-                        self.out.put_report(&report, "")?;
-                    }
-                }
-            }
-        }
-    }
-}
-
-enum Event {
-    Noticed(Notice),
-    Came(Option<RecordBatch>),
-}
-
-impl Cursor {
-    fn tag(&self, rows: u64) -> String {
-        if self.counted { format!("{} {rows}", self.tag) } else { self.tag.to_owned() }
     }
 }
 

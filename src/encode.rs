@@ -15,7 +15,7 @@ use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldFormat, FieldInfo};
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::data::{FieldDescription, RowDescription};
+use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 
 use crate::names;
 use crate::protocol::Outbound;
@@ -67,6 +67,17 @@ impl Columns {
 
     /// Encodes rows `[from, to)` of a batch.
     pub(crate) fn encode(&self, batch: &RecordBatch, from: usize, to: usize, out: &mut Outbound) -> Result<(), SqlError> {
+        self.each(batch, from, to, |row| out.put(&PgWireBackendMessage::DataRow(row)))
+    }
+
+    /// Encodes rows `[from, to)` of a batch and gives them away one by one.
+    pub(crate) fn each(
+        &self,
+        batch: &RecordBatch,
+        from: usize,
+        to: usize,
+        mut give: impl FnMut(DataRow) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
         let slice = batch.slice(from, to - from);
         let columns: Vec<ArrayRef> = slice.columns().iter().zip(&self.forms).map(|(c, form)| form.apply(c)).collect::<Result<_, _>>()?;
         let fields: Vec<Field> = columns
@@ -79,8 +90,7 @@ impl Columns {
         let batch = RecordBatch::try_new_with_options(schema, columns, &options).map_err(|e| internal(&e.to_string()))?;
         let mut rows = RowEncoder::new(batch, Arc::clone(&self.fields));
         while let Some(row) = rows.next_row() {
-            let row = row.map_err(|e| internal(&e.to_string()))?;
-            out.put(&PgWireBackendMessage::DataRow(row))?;
+            give(row.map_err(|e| internal(&e.to_string()))?)?;
         }
         Ok(())
     }

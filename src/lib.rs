@@ -17,6 +17,7 @@ pub mod store;
 
 mod cancel;
 mod connection;
+mod copy;
 mod encode;
 mod names;
 mod planner;
@@ -25,3 +26,4 @@ mod session;
 mod settings;
 mod sqlstate;
 mod statement;
+mod system;

@@ -20,8 +20,10 @@ use futures::future::BoxFuture;
 
 use crate::catalog;
 use crate::names;
+use crate::session::Own;
 use crate::sqlstate::{SqlError, SqlState};
 use crate::store::StoredView;
+use crate::system;
 
 /// The one catalog of the server, which clients see as the database.
 pub(crate) const DATABASE: &str = "stratagem";
@@ -102,6 +104,13 @@ pub(crate) async fn find(state: &SessionState, path: &[String], name: &TableRefe
         None => implicit.iter().chain(path).map(String::as_str).collect(),
     };
     for schema in schemas {
+        if schema == SYSTEM_SCHEMA {
+            let own = state.config().get_extension::<Own>();
+            let table = own.map_or(Ok(None), |own| own.table(name.table()))?;
+            if let Some(table) = table.or(system::table(state, &database, name.table()).await?) {
+                return Ok(Some(table));
+            }
+        }
         let schema = match schema {
             INFORMATION_SCHEMA => Some(Arc::new(InformationSchemaProvider::new(Arc::clone(state.catalog_list()))) as _),
             schema => database.schema(schema),

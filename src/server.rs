@@ -27,6 +27,7 @@ use crate::connection::{Connection, Start, ending, greet, refuse, too_many};
 use crate::planner::DATABASE;
 use crate::settings::Settings;
 use crate::store::{self, Store};
+use crate::system::System;
 
 /// Connections beyond the limit that are told so at a time; more are closed without a word.
 const TURNED_AWAY: usize = 64;
@@ -188,7 +189,8 @@ impl Engine {
             .with_default_catalog_and_schema(DATABASE, "public")
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
-            .with_target_partitions(partitions);
+            .with_target_partitions(partitions)
+            .with_extension(Arc::new(System::new(Arc::clone(&store))));
         let builder = SessionStateBuilder::new().with_default_features().with_config(options).with_runtime_env(memory_and_disk(config)?);
         let context = SessionContext::new_with_state(stratagem_udfs::register_all(builder, Arc::clone(&models)).build());
         stratagem_udfs::catalog::mount(&models, |schema, tables| catalog.mount(schema, tables));

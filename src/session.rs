@@ -1,9 +1,12 @@
 //! One client's session: its settings, its transaction, and how its commands are planned and run.
 
 mod constant;
+mod copy;
 pub(crate) mod functions;
+mod idiom;
 mod kept;
 mod model;
+mod own;
 mod parameters;
 mod prompt;
 mod rewrite;
@@ -17,6 +20,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef}
 use datafusion::common::ParamValues;
 use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
@@ -32,9 +36,12 @@ use crate::planner;
 use crate::server::Engine;
 use crate::settings::Settings;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
-use crate::statement::Command;
+use crate::statement::{Command, Fetch};
+use crate::system::{Presence, System};
 
+pub(crate) use copy::Intake;
 pub(crate) use kept::Kept;
+pub(crate) use own::{Own, OwnCursor, OwnStatement};
 pub(crate) use parameters::{Parameters, wire_type};
 pub(crate) use rewrite::rewrite;
 
@@ -50,6 +57,16 @@ pub(crate) enum Transaction {
     Open(Block),
     /// A statement of the block failed; only its end is accepted.
     Failed(Block),
+}
+
+impl Transaction {
+    /// When the block was begun.
+    fn started(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Transaction::Idle => None,
+            Transaction::Open(block) | Transaction::Failed(block) => Some(block.started),
+        }
+    }
 }
 
 /// What a transaction block keeps.
@@ -84,6 +101,12 @@ struct Plan {
 pub(crate) enum Outcome {
     /// Rows that are still being made.
     Rows { schema: SchemaRef, rows: Rows, tag: &'static str, counted: bool },
+    /// Rows for COPY TO STDOUT.
+    CopyOut { schema: SchemaRef, rows: Rows, format: crate::copy::Format },
+    /// A table that waits for the data of COPY FROM STDIN.
+    CopyIn(Intake),
+    /// Rows of a cursor, which the connection has.
+    Fetch(Fetch),
     /// Work that goes on; its rows are for nobody, what it notices is for the client.
     Work { rows: Rows, tag: &'static str },
     /// Nothing but its tag, and settings the client must be told.
@@ -133,6 +156,10 @@ pub(crate) struct Session {
     pub(crate) transaction: Transaction,
     /// What functions know of who asks.
     client: Arc<Client>,
+    /// What other sessions see of this one.
+    presence: Option<Presence>,
+    /// What the session's own relations of the catalog show.
+    pub(crate) own: Arc<Own>,
     /// Notices of the session itself that the client has not seen.
     pub(crate) told: Vec<SqlError>,
 }
@@ -142,11 +169,14 @@ impl Session {
     pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (sender, notices) = Notices::channel();
         let client = Arc::new(Client::new(pid, user));
-        let config = engine.base.config().clone().with_extension(Arc::new(sender)).with_extension(Arc::clone(&client));
+        let own = Arc::new(Own::new(user));
+        let config = engine.base.config().clone().with_extension(Arc::new(sender));
+        let config = config.with_extension(Arc::clone(&client)).with_extension(Arc::clone(&own));
         let mut state =
             SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
+        let presence = state.config().get_extension::<System>().map(|system| Arc::clone(&system.activity).enter(pid, user));
         functions::register(&mut state, pid, user);
-        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, client, told: Vec::new() };
+        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, client, presence, own, told: Vec::new() };
         session.apply_settings();
         (session, notices)
     }
@@ -185,6 +215,7 @@ impl Session {
                 (parameters, Some(columns))
             }
             Command::Insert { statement, .. } => (self.plan_typed(statement, told).await?.1, None),
+            Command::Declare { query, .. } => (self.plan_typed(query, told).await?.1, None),
             Command::CreateTableAs { query, .. } => {
                 let (_, parameters) = self.plan_typed(&Statement::Query(query.clone()), told).await?;
                 (parameters, None)
@@ -223,6 +254,9 @@ impl Session {
     /// Runs the command of a statement, whose plan may be kept. Rows are made while the client takes them.
     pub(crate) async fn run(&mut self, command: &Command, of: &Prepared, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
         self.client.begin(&of.text, self.settings.limits());
+        if let Some(presence) = &self.presence {
+            presence.active(&of.text, self.settings.application_name(), self.transaction.started());
+        }
         self.admit(Some(command))?;
         if command.writes() {
             self.admit_writing(command.words())?;
@@ -237,6 +271,11 @@ impl Session {
             Command::CreateTable { target, if_not_exists, columns } => self.create_table(target, *if_not_exists, columns).await,
             Command::CreateView { target, or_replace, query } => self.create_view(target, *or_replace, query).await,
             Command::Drop { view, if_exists, targets } => self.drop_relations(*view, *if_exists, targets).await,
+            Command::CopyTo { query, format } => self.copy_to(query, format).await,
+            Command::CopyFrom { target, columns, format } => self.copy_from(target, columns, format).await,
+            Command::Declare { query, .. } => self.query(query, &of.kept, values, "SELECT", true).await,
+            Command::Fetch(fetch) => Ok(Outcome::Fetch(fetch.clone())),
+            Command::Close(_) => Ok(done(command.words())),
             Command::CreateModel { name, or_replace, if_not_exists, training } => {
                 self.create_model(name, *or_replace, *if_not_exists, training, values).await
             }
@@ -258,6 +297,23 @@ impl Session {
             Command::Commit => Ok(self.commit()),
             Command::Rollback => Ok(self.rollback()),
         }
+    }
+
+    /// Nothing runs until the client asks.
+    pub(crate) fn waits(&self) {
+        let state = match self.transaction {
+            Transaction::Idle => "idle",
+            Transaction::Open(_) => "idle in transaction",
+            Transaction::Failed(_) => "idle in transaction (aborted)",
+        };
+        if let Some(presence) = &self.presence {
+            presence.waits(state, self.transaction.started());
+        }
+    }
+
+    /// Memory of the server for something the session keeps.
+    pub(crate) fn reserve(&self, what: String) -> MemoryReservation {
+        MemoryConsumer::new(what).register(&self.state.runtime_env().memory_pool)
     }
 
     /// The block has failed if there is one.

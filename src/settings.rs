@@ -199,6 +199,10 @@ impl Settings {
         self.values[name].parse().ok().filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
+    pub(crate) fn application_name(&self) -> &str {
+        &self.values["application_name"]
+    }
+
     pub(crate) fn time_zone(&self) -> &str {
         &self.values["TimeZone"]
     }
@@ -251,8 +255,15 @@ fn check(setting: &Setting, value: &str) -> Result<String, SqlError> {
                 })
             })
             .collect()),
+        // as PostgreSQL, only letters and digits count in the name of an encoding
+        Kind::Word(_) if setting.name == "client_encoding" => {
+            let name: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+            match name.to_ascii_lowercase().as_str() {
+                "utf8" | "unicode" => Ok("UTF8".to_owned()),
+                _ => Err(refused("available values: UTF8".to_owned())),
+            }
+        }
         Kind::Word(words) => match words.iter().find(|w| w.eq_ignore_ascii_case(value)) {
-            Some(_) if setting.name == "client_encoding" => Ok("UTF8".to_owned()),
             Some(_) if setting.name == "DateStyle" && value.eq_ignore_ascii_case("iso") => Ok("ISO, MDY".to_owned()),
             Some(word) => Ok((*word).to_owned()),
             None => Err(refused(format!("available values: {}", words.join(", ")))),

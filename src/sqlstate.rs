@@ -23,6 +23,10 @@ pub(crate) enum SqlState {
     InvalidParameterValue,
     InvalidTextRepresentation,
     DatatypeMismatch,
+    InvalidBinaryRepresentation,
+    BadCopyFileFormat,
+    InvalidDatetimeFormat,
+    DatetimeFieldOverflow,
     DataException,
     NullValueNotAllowed,
     ActiveTransaction,
@@ -34,6 +38,7 @@ pub(crate) enum SqlState {
     InsufficientPrivilege,
     SyntaxError,
     UndefinedColumn,
+    InvalidColumnReference,
     UndefinedFunction,
     UndefinedTable,
     UndefinedObject,
@@ -57,6 +62,7 @@ pub(crate) enum SqlState {
     LimitExceeded,
     ProgramLimitExceeded,
     ObjectInUse,
+    NotInPrerequisiteState,
     SerializationFailure,
     QueryCanceled,
     AdminShutdown,
@@ -82,6 +88,10 @@ impl SqlState {
             InvalidParameterValue => "22023",
             InvalidTextRepresentation => "22P02",
             DatatypeMismatch => "42804",
+            InvalidBinaryRepresentation => "22P03",
+            BadCopyFileFormat => "22P04",
+            InvalidDatetimeFormat => "22007",
+            DatetimeFieldOverflow => "22008",
             DataException => "22000",
             NullValueNotAllowed => "22004",
             ActiveTransaction => "25001",
@@ -93,6 +103,7 @@ impl SqlState {
             InsufficientPrivilege => "42501",
             SyntaxError => "42601",
             UndefinedColumn => "42703",
+            InvalidColumnReference => "42P10",
             UndefinedFunction => "42883",
             UndefinedTable => "42P01",
             UndefinedObject => "42704",
@@ -116,6 +127,7 @@ impl SqlState {
             LimitExceeded => "53400",
             ProgramLimitExceeded => "54000",
             ObjectInUse => "55006",
+            NotInPrerequisiteState => "55000",
             SerializationFailure => "40001",
             QueryCanceled => "57014",
             AdminShutdown => "57P01",
@@ -154,13 +166,15 @@ pub(crate) struct SqlError {
     pub(crate) message: String,
     pub(crate) detail: Option<String>,
     pub(crate) hint: Option<String>,
+    /// Where in the data it happened, if not in the statement.
+    pub(crate) context: Option<Box<str>>,
     /// Line and column (from 1) in the statement, where known.
     pub(crate) location: Option<(u64, u64)>,
 }
 
 impl SqlError {
     pub(crate) fn new(state: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, state, message: message.into(), detail: None, hint: None, location: None }
+        Self { severity: Severity::Error, state, message: message.into(), detail: None, hint: None, context: None, location: None }
     }
 
     pub(crate) fn fatal(state: SqlState, message: impl Into<String>) -> Self {
@@ -181,6 +195,11 @@ impl SqlError {
         self
     }
 
+    pub(crate) fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into().into_boxed_str());
+        self
+    }
+
     /// The fields of an ErrorResponse or NoticeResponse; `text` is the statement, needed to turn line and column into a position.
     pub(crate) fn fields(&self, text: &str) -> Vec<(u8, String)> {
         let severity = self.severity.name().to_owned();
@@ -191,6 +210,9 @@ impl SqlError {
         }
         if let Some(hint) = &self.hint {
             fields.push((b'H', hint.replace('\0', "")));
+        }
+        if let Some(context) = &self.context {
+            fields.push((b'W', context.replace('\0', "")));
         }
         if let Some(position) = self.location.and_then(|at| position(text, at)) {
             fields.push((b'P', position.to_string()));

@@ -155,6 +155,14 @@ impl Store {
         self.relation(name).is_some()
     }
 
+    /// The columns of a table.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NotATable`] for a view, and what is wrong with a broken table.
+    pub fn columns(&self, name: &str) -> Result<SchemaRef> {
+        self.table(name).map(|table| Arc::clone(&table.schema))
+    }
+
     /// Bytes of all stored tables.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use pgwire::api::portal::Format;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
@@ -11,10 +12,12 @@ use pgwire::messages::extendedquery::{
 use pgwire::messages::response::EmptyQueryResponse;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-use super::{Connection, Cursor, MOST_KEPT, Portal, PortalState, no_such_statement};
+use super::portal::{Open, Portal, State};
+use super::rows::{Cursor, To};
+use super::{Connection, MOST_KEPT, no_such_statement};
 use crate::cancel::Guard;
 use crate::encode::Columns;
-use crate::session::{Outcome, Transaction, wire_type};
+use crate::session::{Outcome, Prepared, Transaction, wire_type};
 use crate::sqlstate::{SqlError, SqlState};
 use crate::statement;
 
@@ -55,10 +58,10 @@ impl Connection {
     }
 
     fn sync(&mut self) -> Result<(), SqlError> {
-        self.skipping = false;
+        let committed = !std::mem::take(&mut self.skipping);
         if let Transaction::Idle = self.session.transaction {
             // outside a block, Sync ends the transaction and with it the portals
-            self.portals.clear();
+            self.portals.end_transaction(committed);
         }
         self.put_notices()?;
         self.ready()
@@ -66,7 +69,7 @@ impl Connection {
 
     async fn parse(&mut self, guard: &Guard, parse: Parse) -> Result<(), SqlError> {
         let name = parse.name.unwrap_or_default();
-        if !name.is_empty() && self.statements.contains_key(&name) {
+        if !name.is_empty() && self.statements.get(&name).is_some() {
             return Err(SqlError::new(SqlState::DuplicateStatement, format!("prepared statement \"{name}\" already exists")));
         }
         self.room(self.statements.len(), "prepared statements")?;
@@ -85,9 +88,6 @@ impl Connection {
     fn bind(&mut self, bind: &Bind) -> Result<(), SqlError> {
         let statement = self.statement(name(&bind.statement_name))?;
         let portal = name(&bind.portal_name).to_owned();
-        if !portal.is_empty() && self.portals.contains_key(&portal) {
-            return Err(SqlError::new(SqlState::DuplicateCursor, format!("cursor \"{portal}\" already exists")));
-        }
         self.room(self.portals.len(), "portals")?;
         let values = statement.parameters.values(bind)?;
         let format = match bind.result_column_format_codes.as_slice() {
@@ -100,7 +100,7 @@ impl Connection {
                 }
             }
             codes => {
-                let columns = statement.columns.as_ref().map_or(0, |c| c.fields().len());
+                let columns = self.columns(&statement).map_or(0, |c| c.fields().len());
                 if codes.len() != columns {
                     let message = format!("bind message has {} result formats but query has {columns} columns", codes.len());
                     return Err(SqlError::new(SqlState::ProtocolViolation, message));
@@ -108,7 +108,7 @@ impl Connection {
                 Format::Individual(codes.to_vec())
             }
         };
-        self.portals.insert(portal, Portal { statement, values, format, state: PortalState::Bound });
+        self.portals.insert(portal, Portal::bound(statement, values, format))?;
         self.out.put(&PgWireBackendMessage::BindComplete(BindComplete::new()))
     }
 
@@ -119,11 +119,11 @@ impl Connection {
                 let statement = self.statement(target)?;
                 let oids = statement.parameters.oids();
                 self.out.put(&PgWireBackendMessage::ParameterDescription(ParameterDescription::new(oids)))?;
-                (statement.columns.clone(), Format::UnifiedText)
+                (self.columns(&statement), Format::UnifiedText)
             }
             TARGET_TYPE_BYTE_PORTAL => {
                 let portal = self.portals.get(target).ok_or_else(|| no_such_portal(target))?;
-                (portal.statement.columns.clone(), portal.format.clone())
+                (self.columns(&portal.statement), portal.format.clone())
             }
             other => return Err(SqlError::new(SqlState::ProtocolViolation, format!("invalid DESCRIBE message subtype {other}"))),
         };
@@ -138,21 +138,23 @@ impl Connection {
 
     async fn execute(&mut self, guard: &Guard, execute: Execute) -> Result<(), SqlError> {
         let target = name(&execute.name).to_owned();
-        let mut portal = self.portals.remove(&target).ok_or_else(|| no_such_portal(&target))?;
-        let most = u64::try_from(execute.max_rows).unwrap_or(0);
+        let mut portal = self.portals.take(&target).ok_or_else(|| no_such_portal(&target))?;
+        let most = u64::try_from(execute.max_rows).ok().filter(|most| *most > 0);
         let result = self.advance(guard, &mut portal, most).await;
         let ended = portal.statement.command.as_ref().is_some_and(statement::Command::ends_transaction);
         if result.is_ok() && !ended {
-            self.portals.insert(target, portal);
+            self.portals.put_back(target, portal);
+        } else {
+            self.portals.remove(&target);
         }
         result
     }
 
     /// Starts the portal or goes on with it.
-    async fn advance(&mut self, guard: &Guard, portal: &mut Portal, most: u64) -> Result<(), SqlError> {
-        let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Done) {
-            PortalState::Open(cursor) => cursor,
-            PortalState::Bound => match self.run(guard, &portal.statement, portal.values.take()).await? {
+    async fn advance(&mut self, guard: &Guard, portal: &mut Portal, most: Option<u64>) -> Result<(), SqlError> {
+        let mut open = match std::mem::replace(&mut portal.state, State::Done) {
+            State::Open(open) => open,
+            State::Bound => match self.run(guard, &portal.statement, portal.values.take()).await? {
                 None => return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),
                 Some(Outcome::Done { tag, reports }) => {
                     self.put_notices()?;
@@ -162,6 +164,9 @@ impl Connection {
                     self.finish(guard, rows).await?;
                     return self.complete(tag.to_owned(), Vec::new());
                 }
+                Some(Outcome::CopyOut { schema, rows, format }) => return self.copy_out(guard, schema, rows, format).await,
+                Some(Outcome::CopyIn(intake)) => return self.copy_in(guard, intake).await,
+                Some(Outcome::Fetch(fetch)) => return self.fetch(guard, &fetch, &portal.format, false).await,
                 Some(Outcome::Rows { schema, rows, tag, counted }) => {
                     if let Some(told) = &portal.statement.columns
                         && !same_columns(told, &schema)
@@ -170,34 +175,53 @@ impl Connection {
                             .with_hint("a table or model has changed since the statement was prepared; prepare it again"));
                     }
                     let columns = Columns::new(&schema, &portal.format, self.session.settings.time_zone())?;
-                    Box::new(Cursor { rows, columns, tag, counted, batch: None })
+                    Box::new(Open::new(Cursor::new(schema, rows, None), columns, tag, counted))
                 }
             },
-            PortalState::Done => return self.complete("SELECT 0".to_owned(), Vec::new()),
+            State::Done => return self.complete("SELECT 0".to_owned(), Vec::new()),
         };
-        let sent = self.send_rows(guard, &mut cursor, most).await?;
+        let Open { cursor, columns, .. } = open.as_mut();
+        let sent = self.send_rows(guard, cursor, &mut To::Client(columns), most).await?;
         if sent.finished {
-            return self.complete(cursor.tag(sent.rows), Vec::new());
+            let tag = open.tag(sent.rows);
+            if portal.declared.is_some() {
+                portal.state = State::Open(open);
+            }
+            return self.complete(tag, Vec::new());
         }
-        portal.state = PortalState::Open(cursor);
+        portal.state = State::Open(open);
         self.out.put(&PgWireBackendMessage::PortalSuspended(PortalSuspended::new()))
+    }
+
+    /// The columns of a statement's rows: those of its cursor, of FETCH.
+    fn columns(&self, statement: &Prepared) -> Option<SchemaRef> {
+        match &statement.command {
+            Some(statement::Command::Fetch(fetch)) if !fetch.moves => {
+                self.portals.get(&fetch.name).and_then(|cursor| cursor.statement.columns.clone())
+            }
+            _ => statement.columns.clone(),
+        }
     }
 
     fn close_one(&mut self, close: &Close) -> Result<(), SqlError> {
         let target = name(&close.name);
         match close.target_type {
-            TARGET_TYPE_BYTE_STATEMENT => drop(self.statements.remove(target)),
-            TARGET_TYPE_BYTE_PORTAL => drop(self.portals.remove(target)),
+            TARGET_TYPE_BYTE_STATEMENT => {
+                self.statements.remove(target);
+            }
+            TARGET_TYPE_BYTE_PORTAL => {
+                self.portals.remove(target);
+            }
             other => return Err(SqlError::new(SqlState::ProtocolViolation, format!("invalid CLOSE message subtype {other}"))),
         }
         self.out.put(&PgWireBackendMessage::CloseComplete(CloseComplete::new()))
     }
 
     fn statement(&self, name: &str) -> Result<Arc<crate::session::Prepared>, SqlError> {
-        self.statements.get(name).cloned().ok_or_else(|| no_such_statement(name))
+        self.statements.get(name).ok_or_else(|| no_such_statement(name))
     }
 
-    fn room(&self, kept: usize, what: &str) -> Result<(), SqlError> {
+    pub(super) fn room(&self, kept: usize, what: &str) -> Result<(), SqlError> {
         if kept < MOST_KEPT {
             return Ok(());
         }

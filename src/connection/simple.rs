@@ -4,10 +4,12 @@ use pgwire::api::portal::Format;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::EmptyQueryResponse;
 
-use super::{Connection, Cursor};
+use super::Connection;
+use super::portal::Open;
+use super::rows::{Cursor, To};
 use crate::cancel::Guard;
 use crate::encode::Columns;
-use crate::session::{Outcome, Prepared};
+use crate::session::{Outcome, Prepared, Transaction};
 use crate::sqlstate::SqlError;
 use crate::statement::{self, Command};
 
@@ -18,7 +20,12 @@ impl Connection {
         self.statements.remove("");
         self.portals.remove("");
         let guard = self.guard();
-        if let Err(error) = self.statements_of(&guard, text).await {
+        let result = self.statements_of(&guard, text).await;
+        self.together = false;
+        if let Transaction::Idle = self.session.transaction {
+            self.portals.end_transaction(result.is_ok());
+        }
+        if let Err(error) = result {
             self.report(error, text)?;
         }
         drop(guard);
@@ -31,6 +38,7 @@ impl Connection {
         if commands.is_empty() {
             return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         }
+        self.together = commands.len() > 1;
         for command in commands {
             self.one(guard, command, text).await?;
         }
@@ -53,10 +61,13 @@ impl Connection {
             Some(Outcome::Rows { schema, rows, tag, counted }) => {
                 let columns = Columns::new(&schema, &Format::UnifiedText, self.session.settings.time_zone())?;
                 self.out.put(&columns.description())?;
-                let mut cursor = Cursor { rows, columns, tag, counted, batch: None };
-                let sent = self.send_rows(guard, &mut cursor, 0).await?;
-                self.complete(cursor.tag(sent.rows), Vec::new())
+                let mut open = Open::new(Cursor::new(schema, rows, None), columns, tag, counted);
+                let sent = self.send_rows(guard, &mut open.cursor, &mut To::Client(&open.columns), None).await?;
+                self.complete(open.tag(sent.rows), Vec::new())
             }
+            Some(Outcome::CopyOut { schema, rows, format }) => self.copy_out(guard, schema, rows, format).await,
+            Some(Outcome::CopyIn(intake)) => self.copy_in(guard, intake).await,
+            Some(Outcome::Fetch(fetch)) => self.fetch(guard, &fetch, &Format::UnifiedText, true).await,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Connection;
+use super::{Connection, Portals, Statements};
 use crate::cancel::{Backends, Ends, Ticket};
 use crate::protocol::{self, Outbound};
 use crate::server::Engine;
@@ -149,18 +149,9 @@ impl Connection {
         let ends = Ends { gone: CancellationToken::new(), kill };
         let inbox = protocol::listen(read, rest, engine.message_size, ends.gone.clone());
         let (session, notices) = Session::new(Arc::clone(engine), ticket.pid, &user, settings);
-        let mut connection = Self {
-            session,
-            inbox,
-            out,
-            ticket,
-            ends,
-            drain,
-            notices,
-            statements: HashMap::new(),
-            portals: HashMap::new(),
-            skipping: false,
-        };
+        let (statements, portals) = (Statements::new(Arc::clone(&session.own)), Portals::new(Arc::clone(&session.own)));
+        let mut connection =
+            Self { session, inbox, out, ticket, ends, drain, notices, statements, portals, together: false, skipping: false };
         let unknown: Vec<String> = parameters.keys().filter(|k| k.starts_with("_pq_.")).cloned().collect();
         match connection.welcome(minor, unknown, &user) {
             Ok(()) => Some(connection),

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use crate::settings::Settings;
 use crate::sqlstate::{SqlError, SqlState};
+use crate::system;
 
 /// What `version()` answers: clients read the number at the front, people the rest.
 fn version() -> String {
@@ -30,10 +31,17 @@ pub(super) fn register(state: &mut SessionState, pid: i32, user: &str) {
         ("current_user", text(user)),
         ("session_user", text(user)),
         ("user", text(user)),
+        ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
+        ("inet_server_addr", ScalarValue::Utf8(None)),
+        ("inet_server_port", ScalarValue::Int32(None)),
+        ("inet_client_addr", ScalarValue::Utf8(None)),
+        ("inet_client_port", ScalarValue::Int32(None)),
     ];
     for (name, value) in constants {
         put(state, ScalarUDF::from(Constant::new(name, value)));
     }
+    put(state, system::owner(user));
+    put(state, ScalarUDF::from(TypeOf::new()));
     put(state, AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf());
 }
 
@@ -43,10 +51,11 @@ pub(super) fn follow(state: &mut SessionState, settings: &Settings) {
     let first = path.first().map_or(ScalarValue::Utf8(None), |schema| ScalarValue::Utf8(Some(schema.clone())));
     put(state, ScalarUDF::from(Constant::new("current_schema", first)));
     put(state, ScalarUDF::from(CurrentSetting::new(settings.clone())));
+    system::follow(state, &path);
     put(state, ScalarUDF::from(CurrentSchemas::new(path)));
 }
 
-pub(super) fn put(state: &mut SessionState, function: ScalarUDF) {
+pub(crate) fn put(state: &mut SessionState, function: ScalarUDF) {
     // replacing a function by name does not fail
     let _ = state.register_udf(Arc::new(function));
 }
@@ -80,6 +89,35 @@ impl ScalarUDFImpl for Constant {
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
         Ok(ColumnarValue::Scalar(self.value.clone()))
+    }
+}
+
+/// `pg_typeof(any)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TypeOf(Signature);
+
+impl TypeOf {
+    fn new() -> Self {
+        Self(Signature::any(1, Volatility::Stable))
+    }
+}
+
+impl ScalarUDFImpl for TypeOf {
+    fn name(&self) -> &str {
+        "pg_typeof"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let wire = arrow_pg::datatypes::into_pg_type(args.arg_fields[0].data_type()).unwrap_or(pgwire::api::Type::TEXT);
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(system::type_name(&wire).to_owned()))))
     }
 }
 

@@ -56,6 +56,12 @@ impl Parameters {
         self.0.iter().map(|(wire, _)| wire.oid()).collect()
     }
 
+    /// The names of the types, as `{bigint,text}`.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|(wire, _)| crate::system::type_name(wire)).collect();
+        format!("{{{}}}", names.join(","))
+    }
+
     /// The values a Bind message brings.
     pub(crate) fn values(&self, bind: &Bind) -> Result<Option<ParamValues>, SqlError> {
         if bind.parameters.len() != self.0.len() {

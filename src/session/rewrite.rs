@@ -10,6 +10,7 @@ use datafusion_pg_catalog::sql::rules::{
     FixArrayLiteral, RewriteArrayAnyAllOperation, RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCollate,
 };
 
+use super::idiom;
 use crate::planner;
 
 /// Schemas whose functions keep their schema in their name.
@@ -22,6 +23,8 @@ static CASTS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastT
 pub(crate) async fn rewrite(state: &SessionState, path: &[String], statement: Statement) -> Result<Statement> {
     let rules: [&dyn SqlStatementRewriteRule; 6] =
         [&RewriteArrayAnyAllOperation, &StripSchema, &FixArrayLiteral, &StripCollate, &RewritePgCatalogOperator, &*CASTS];
+    let mut statement = statement;
+    idiom::apply(&mut statement);
     let mut statement = rules.iter().fold(statement, |statement, rule| rule.rewrite(statement));
     stratagem_udfs::rewrite::rewrite(&mut statement, &PlanScope { state, path }).await?;
     Ok(statement)

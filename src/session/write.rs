@@ -133,7 +133,7 @@ impl Session {
     }
 
     /// The name of a relation that is there, if it is in the writable schema.
-    async fn writable_existing(&self, target: &Name) -> Result<String, SqlError> {
+    pub(super) async fn writable_existing(&self, target: &Name) -> Result<String, SqlError> {
         let path = self.settings.search_path();
         let reference = match &target.schema {
             Some(schema) => TableReference::partial(schema.as_str(), target.table.as_str()),

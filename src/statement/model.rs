@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 use stratagem_udfs::models::{Error as ModelError, ModelName, ModelRef, Selector};
 
-use super::{Command, fold, parse_one, read_only};
+use super::{Command, fold, parse_one, read_only, words};
 use crate::sqlstate::{SqlError, SqlState, internal};
 
 const CREATE: &str =
@@ -32,19 +32,6 @@ pub(super) fn parse(parser: &mut Parser<'_>, sql: &str) -> Option<Result<Command
         None if error.state == SqlState::SyntaxError => error.with_hint(format!("the statement is {form}")),
         _ => error,
     }))
-}
-
-/// Takes these words if they are next, in any case.
-pub(super) fn words(parser: &mut Parser<'_>, expected: &[&str]) -> bool {
-    let next = |(n, word): (usize, &&str)| match &parser.peek_nth_token_ref(n).token {
-        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
-        _ => false,
-    };
-    let found = expected.iter().enumerate().all(next);
-    if found {
-        expected.iter().for_each(|_| parser.advance_token());
-    }
-    found
 }
 
 fn create(parser: &mut Parser<'_>, sql: &str, or_replace: bool) -> Result<Command, SqlError> {

@@ -4,8 +4,8 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use stratagem_udfs::models::{ModelName, Selector};
 
-use super::Command;
-use super::model::{at_place, name, reference, words};
+use super::model::{at_place, name, reference};
+use super::{Command, words};
 use crate::sqlstate::{SqlError, SqlState};
 
 const CREATE: &str = "CREATE [OR REPLACE] PROMPT [IF NOT EXISTS] name AS 'text with {{column}}'";

@@ -14,7 +14,8 @@ pub(crate) fn psql(server: &Running, arguments: &[&str]) -> Output {
         .expect("psql is installed (Debian: apt-get install postgresql-client)")
 }
 
-fn text(bytes: &[u8]) -> String {
+/// What a program wrote.
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -41,6 +42,34 @@ fn psql_lists_tables_views_and_schemas() {
         text(&schemas.stdout),
         text(&schemas.stderr)
     );
+}
+
+#[test]
+fn psql_describes_relations_functions_roles_and_types() {
+    let server = Running::start();
+    psql(&server, &["-c", "CREATE VIEW dear AS SELECT id, price FROM items WHERE price > 3"]);
+    for (command, expected) in [
+        ("\\d items", vec!["Table \"public.items\"", " id     | bigint ", " price  | double precision "]),
+        ("\\d+ items", vec!["Table \"public.items\"", " name   | text ", "Storage"]),
+        ("\\d dear", vec!["View \"work.dear\"", " id     | bigint "]),
+        ("\\d+ dear", vec!["View definition:", "SELECT id, price FROM items WHERE price > 3"]),
+        ("\\sv dear", vec!["CREATE OR REPLACE VIEW work.dear AS"]),
+        ("\\dt+", vec![" public | items | table | test "]),
+        ("\\df ml.predict", vec!["model text, query text", "TABLE("]),
+        ("\\df+ predict_ctr", vec!["double precision", "model text"]),
+        ("\\sf auc", vec!["CREATE OR REPLACE FUNCTION public.auc(", "RETURNS double precision"]),
+        ("\\du", vec![" test "]),
+        ("\\dTS int4", vec![" pg_catalog | integer "]),
+    ] {
+        let shown = psql(&server, &["-c", command]);
+        for expected in expected {
+            let (said, error) = (text(&shown.stdout), text(&shown.stderr));
+            assert!(said.contains(expected), "{command}: no {expected:?} in\n{said}{error}");
+        }
+    }
+    // what is not in the search path is not listed without its schema
+    let listed = psql(&server, &["-c", "\\d"]);
+    assert!(text(&listed.stdout).contains("items") && !text(&listed.stdout).contains("training_runs"), "{}", text(&listed.stdout));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The server as its clients meet it: the real binary, a real socket, real data.
 
 mod clients;
+mod copy;
 mod demo;
 mod exchange;
 mod generating;

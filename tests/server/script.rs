@@ -111,7 +111,7 @@ fn play(server: &Running, text: &str) -> String {
     played
 }
 
-/// Words of a line; a quoted word may hold blanks and `\n`.
+/// Words of a line; a quoted word may hold blanks, `\n` and `\t`.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut characters = line.chars().peekable();
@@ -119,7 +119,14 @@ fn words(line: &str) -> Vec<String> {
         if character == '"' {
             let mut word = String::new();
             while let Some(c) = characters.next().filter(|c| *c != '"') {
-                word.push(if c == '\\' { characters.next().map_or('\\', |e| if e == 'n' { '\n' } else { e }) } else { c });
+                word.push(match c {
+                    '\\' => match characters.next() {
+                        Some('n') => '\n',
+                        Some('t') => '\t',
+                        other => other.unwrap_or('\\'),
+                    },
+                    c => c,
+                });
             }
             words.push(word);
         } else if !character.is_whitespace() {
@@ -189,6 +196,9 @@ fn message(words: &[String]) -> Vec<u8> {
         "Flush" => framed(b'H', &[]),
         "Terminate" => framed(b'X', &[]),
         "CopyData" => framed(b'd', argument(1).as_bytes()),
+        "CopyBytes" => framed(b'd', &bytes(argument(1))),
+        "CopyDone" => framed(b'c', &[]),
+        "CopyFail" => framed(b'f', &text(argument(1))),
         "Bytes" => framed(argument(1).as_bytes()[0], &bytes(argument(2))),
         other => panic!("no message {other}"),
     }
@@ -298,8 +308,18 @@ fn shown(kind: u8, body: &[u8]) -> String {
             let field = |code: char| fields.iter().find_map(|f| f.strip_prefix(code));
             let position = field('P').map(|p| format!(" (at {p})")).unwrap_or_default();
             let name = if kind == b'E' { "ErrorResponse" } else { "NoticeResponse" };
-            format!("{name} {} {} {}{position}", field('S').unwrap_or("?"), field('C').unwrap_or("?"), field('M').unwrap_or("?"))
+            let context = field('W').map(|w| format!(" ({w})")).unwrap_or_default();
+            format!("{name} {} {} {}{position}{context}", field('S').unwrap_or("?"), field('C').unwrap_or("?"), field('M').unwrap_or("?"))
         }
+        b'G' | b'H' => {
+            let formats: Vec<_> = (0..short(1) as usize).map(|i| short(3 + 2 * i).to_string()).collect();
+            format!("{} {} ({})", if kind == b'G' { "CopyInResponse" } else { "CopyOutResponse" }, body[0], formats.join(" "))
+        }
+        b'd' => match std::str::from_utf8(body) {
+            Ok(text) if !text.contains('\0') => format!("CopyData {text:?}"),
+            _ => format!("CopyData {}", body.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        },
+        b'c' => "CopyDone".to_owned(),
         other => format!("{} {body:?}", other as char),
     }
 }

@@ -1,0 +1,412 @@
+//! PostgreSQL's idioms that clients use to read the catalog, in terms of what the engine plans.
+//!
+//! Each is known by its form, never by the client's text: `ARRAY(SELECT ...)`, casts to `regclass`, and queries of relations that never have
+//! a row.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, Join, JoinOperator, ObjectName, OrderByKind, Query, Select,
+    SelectItem, SetExpr, Statement, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::names;
+use crate::system;
+
+/// Functions whose answer to no rows is a row.
+const AGGREGATES: [&str; 13] =
+    ["array_agg", "avg", "bool_and", "bool_or", "count", "every", "json_agg", "jsonb_agg", "max", "min", "string_agg", "sum", "xmlagg"];
+
+/// A list of texts without an item.
+const NO_TEXTS: &str = "array_remove(make_array(''), '')";
+
+/// Rewrites the idioms of a statement.
+pub(super) fn apply(statement: &mut Statement) {
+    if !found(statement) {
+        return;
+    }
+    // the columns keep the names of what was written
+    names::apply(statement);
+    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Rewriter);
+    if let Statement::Query(query) = statement
+        && let SetExpr::Select(select) = query.body.as_mut()
+    {
+        select.projection.iter_mut().for_each(show);
+    }
+}
+
+/// Whether there is anything to rewrite.
+fn found(statement: &Statement) -> bool {
+    struct Search;
+    impl Visitor for Search {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+            let found = match expression {
+                Expr::Cast { expr, data_type, .. } => is_regclass(data_type) || (is_regproc(data_type) && literal(expr).is_some()),
+                Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)),
+                _ => false,
+            };
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            let system = |name: &ObjectName| last(name).starts_with("pg_");
+            let found = is_empty(factor) || matches!(factor, TableFactor::Table { name, .. } if system(name));
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    statement.visit(&mut Search).is_break()
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if matches!(query.body.as_ref(), SetExpr::Select(select) if makes_nothing(select)) {
+            query.order_by = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if makes_nothing(select) {
+            // what stands in a row that never is need not be found
+            select.selection = None;
+            select.projection.iter_mut().for_each(forget);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        let new = match expression {
+            Expr::Function(call) if last(&call.name) == "array" => match &call.args {
+                FunctionArguments::Subquery(query) => array(query),
+                _ => None,
+            },
+            Expr::Subquery(query) if is_nothing(query) => Some(Expr::Value(Value::Null.into())),
+            Expr::Subquery(query) => {
+                one_row(query);
+                None
+            }
+            Expr::Exists { subquery, negated } if is_nothing(subquery) => Some(Expr::Value(Value::Boolean(*negated).into())),
+            Expr::InSubquery { subquery, negated, .. } if is_nothing(subquery) => Some(Expr::Value(Value::Boolean(*negated).into())),
+            Expr::Cast { expr, data_type, .. } if is_regclass(data_type) && literal(expr).is_some() => call("regclassin", expr),
+            Expr::Cast { expr, data_type, .. } if is_regproc(data_type) => {
+                literal(expr).and_then(system::named).map(|number| Expr::Value(Value::Number(number.to_string(), false).into()))
+            }
+            Expr::Cast { expr, data_type, .. } if is_text(data_type) => named(expr),
+            _ => None,
+        };
+        if let Some(new) = new {
+            *expression = new;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts NULL in the place of what is more than a column.
+fn forget(item: &mut SelectItem) {
+    if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item
+        && !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+    {
+        *expression = Expr::Value(Value::Null.into());
+    }
+}
+
+/// `ARRAY(SELECT e FROM ... ORDER BY o)` is `(SELECT array_agg(e ORDER BY o) FROM ...)`.
+fn array(query: &Query) -> Option<Expr> {
+    if is_nothing(query) {
+        return parsed(NO_TEXTS);
+    }
+    let mut query = query.clone();
+    let order = query.order_by.take();
+    let SetExpr::Select(select) = query.body.as_mut() else { return None };
+    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_slice() else { return None };
+    let whole = query.limit_clause.is_none() && query.fetch.is_none() && select.distinct.is_none() && select.having.is_none();
+    if !whole {
+        return parsed(&format!("(SELECT array_agg(item) FROM ({query}) AS items (item))"));
+    }
+    let order = match order.map(|order| order.kind) {
+        Some(OrderByKind::Expressions(keys)) => {
+            let keys = keys.into_iter().map(|mut key| {
+                // the number of the one column there is
+                if matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+                    key.expr = item.clone();
+                }
+                key.to_string()
+            });
+            format!(" ORDER BY {}", keys.collect::<Vec<_>>().join(", "))
+        }
+        _ => String::new(),
+    };
+    let all = parsed(&format!("array_agg({item}{order})"))?;
+    select.projection = vec![SelectItem::UnnamedExpr(all)];
+    Some(Expr::Subquery(Box::new(query)))
+}
+
+fn parsed(text: &str) -> Option<Expr> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
+}
+
+fn call(function: &str, argument: &Expr) -> Option<Expr> {
+    let mut call = parsed(&format!("{function}(NULL)"))?;
+    if let Expr::Function(function) = &mut call
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr};
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument.clone()))];
+    }
+    Some(call)
+}
+
+/// The name of the relation that an expression of type regclass stands for.
+fn named(expression: &Expr) -> Option<Expr> {
+    match expression {
+        Expr::Cast { expr, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. } if is_regclass(data_type) => {
+            call("regclassout", expr)
+        }
+        Expr::Function(function) if last(&function.name) == "regclassin" => call("regclassout", expression),
+        Expr::Nested(inner) => named(inner),
+        _ => None,
+    }
+}
+
+/// A column of type regclass is shown by name.
+fn show(item: &mut SelectItem) {
+    match item {
+        SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
+            if let Some(new) = named(expression) {
+                *expression = new;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a query never has a row.
+fn is_nothing(query: &Query) -> bool {
+    query.with.is_none() && matches!(query.body.as_ref(), SetExpr::Select(select) if makes_nothing(select))
+}
+
+/// Whether a SELECT reads what never has a row, and makes none of it.
+fn makes_nothing(select: &Select) -> bool {
+    let read = select.from.iter().any(|from| {
+        let inner = |join: &Join| {
+            matches!(
+                join.join_operator,
+                JoinOperator::Join(_)
+                    | JoinOperator::Inner(_)
+                    | JoinOperator::CrossJoin(_)
+                    | JoinOperator::Left(_)
+                    | JoinOperator::LeftOuter(_)
+            )
+        };
+        let left = is_empty(&from.relation) && from.joins.iter().all(inner);
+        let joined = from.joins.iter().any(|join| {
+            is_empty(&join.relation)
+                && matches!(join.join_operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
+        });
+        left || (joined && from.joins.iter().all(inner))
+    });
+    read && !aggregates(select)
+}
+
+/// Whether a SELECT answers one row for many, apart from the queries in it.
+fn aggregates(select: &Select) -> bool {
+    struct Search {
+        inside: usize,
+    }
+    impl Visitor for Search {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.inside += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.inside -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+            match expression {
+                Expr::Function(call) if self.inside == 0 && AGGREGATES.contains(&last(&call.name).as_str()) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    select.projection.visit(&mut Search { inside: 0 }).is_break()
+}
+
+/// The engine wants to be sure that a query in the place of a value answers one row. One that finds a relation of the catalog by its
+/// number does, and its value is the largest of it.
+fn one_row(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let [from] = select.from.as_slice() else { return };
+    let TableFactor::Table { name, args: None, .. } = &from.relation else { return };
+    if !from.joins.is_empty() || !last(name).starts_with("pg_") || aggregates(select) {
+        return;
+    }
+    let by_number = select.selection.as_ref().is_some_and(finds_by_number);
+    if let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_mut_slice()
+        && by_number
+        && let Some(most) = call("max", item)
+    {
+        *item = most;
+    }
+}
+
+/// Whether a condition holds for one number only.
+fn finds_by_number(condition: &Expr) -> bool {
+    let is_number = |side: &Expr| match side {
+        Expr::Identifier(name) => folded(name) == "oid",
+        Expr::CompoundIdentifier(names) => names.last().is_some_and(|name| folded(name) == "oid"),
+        _ => false,
+    };
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => finds_by_number(left) || finds_by_number(right),
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, .. } => is_number(left),
+        Expr::Nested(inner) => finds_by_number(inner),
+        _ => false,
+    }
+}
+
+/// Whether a relation never has a row: a list of the catalog that is never filled, or the items of one.
+fn is_empty(factor: &TableFactor) -> bool {
+    let name = match factor {
+        TableFactor::Table { name, args: None, .. } => name,
+        TableFactor::Table { name, args: Some(args), .. } if last(name) == "unnest" => {
+            use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr};
+            let list = |argument: &FunctionArg| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(names))) => {
+                    names.last().is_some_and(|name| folded(name) == "reloptions")
+                }
+                _ => false,
+            };
+            return matches!(args.args.as_slice(), [one] if list(one));
+        }
+        _ => return false,
+    };
+    let system = match name.0.as_slice() {
+        [_] => true,
+        [schema, _] => schema.as_ident().is_some_and(|schema| folded(schema) == "pg_catalog"),
+        _ => false,
+    };
+    system && system::is_empty(&last(name))
+}
+
+fn last(name: &ObjectName) -> String {
+    name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default()
+}
+
+fn folded(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn literal(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_regclass(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Regclass => true,
+        DataType::Custom(name, _) => last(name) == "regclass",
+        _ => false,
+    }
+}
+
+fn is_regproc(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Custom(name, _) if matches!(last(name).as_str(), "regproc" | "regprocedure"))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_) => true,
+        DataType::Custom(name, _) => last(name) == "text",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(sql: &str) -> String {
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect(sql).remove(0);
+        apply(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn arrays_of_queries_are_aggregates() {
+        assert_eq!(
+            rewritten("SELECT ARRAY(SELECT x FROM t WHERE t.a = u.a ORDER BY 1) AS xs FROM u"),
+            "SELECT (SELECT array_agg(x ORDER BY x) FROM t WHERE t.a = u.a) AS xs FROM u"
+        );
+        assert_eq!(
+            rewritten("SELECT ARRAY(SELECT DISTINCT x FROM t) AS xs"),
+            "SELECT (SELECT array_agg(item) FROM (SELECT DISTINCT x FROM t) AS items (item)) AS xs"
+        );
+        assert_eq!(rewritten("SELECT ARRAY[1, 2]"), "SELECT ARRAY[1, 2]");
+    }
+
+    #[test]
+    fn what_never_has_a_row_is_not_read() {
+        let subquery =
+            "SELECT (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.adnum = a.n) AS d FROM a";
+        assert_eq!(rewritten(subquery), "SELECT NULL AS d FROM a");
+        assert_eq!(rewritten("SELECT EXISTS (SELECT 1 FROM pg_trigger) AS e"), "SELECT false AS e");
+        assert_eq!(
+            rewritten("SELECT (SELECT count(*) FROM pg_trigger) AS n"),
+            "SELECT (SELECT count(*) AS \"count\" FROM pg_trigger) AS n"
+        );
+        assert_eq!(rewritten("SELECT (SELECT max(x) FROM t WHERE x = p.y) AS m FROM pg_policy p"), "SELECT NULL AS m FROM pg_policy p");
+        assert_eq!(rewritten("SELECT 'd' = any(x) AS d, y FROM pg_trigger t WHERE f(x)"), "SELECT NULL AS d, y FROM pg_trigger t");
+        assert_eq!(
+            rewritten("SELECT ARRAY(SELECT 'toast.' || x FROM pg_catalog.unnest(c.reloptions) x) AS o FROM pg_class c"),
+            format!("SELECT {NO_TEXTS} AS o FROM pg_class c")
+        );
+        // a user's own table of such a name
+        assert_eq!(rewritten("SELECT (SELECT x FROM work.pg_policy) AS m"), "SELECT (SELECT x FROM work.pg_policy) AS m");
+    }
+
+    #[test]
+    fn what_is_found_by_its_number_is_one_row() {
+        assert_eq!(
+            rewritten("SELECT (SELECT c.relkind = 'c' FROM pg_class c WHERE c.oid = t.typrelid) AS k FROM pg_type t"),
+            "SELECT (SELECT max(c.relkind = 'c') AS \"?column?\" FROM pg_class c WHERE c.oid = t.typrelid) AS k FROM pg_type t"
+        );
+        let many = "SELECT (SELECT c.relkind AS k FROM pg_class c WHERE c.relname = t.x) AS k FROM pg_type t";
+        assert_eq!(rewritten(many), many);
+    }
+
+    #[test]
+    fn casts_to_regclass_are_numbers_inside_and_names_outside() {
+        assert_eq!(
+            rewritten("SELECT 1 FROM c WHERE oid = 'items'::regclass"),
+            "SELECT 1 AS \"?column?\" FROM c WHERE oid = regclassin('items')"
+        );
+        assert_eq!(rewritten("SELECT 'items'::regclass::oid"), "SELECT regclassin('items')::oid AS \"regclass\"");
+        assert_eq!(rewritten("SELECT 'items'::regclass"), "SELECT regclassout(regclassin('items')) AS \"regclass\"");
+        assert_eq!(
+            rewritten("SELECT c.oid::pg_catalog.regclass, c.oid::regclass::pg_catalog.text AS t FROM c"),
+            "SELECT regclassout(c.oid) AS \"oid\", regclassout(c.oid) AS t FROM c"
+        );
+        assert_eq!(
+            rewritten("SELECT 'auc'::regproc::oid = 1 AS t"),
+            format!("SELECT {}::oid = 1 AS t", system::named("auc").expect("listed"))
+        );
+    }
+}

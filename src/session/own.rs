@@ -1,0 +1,132 @@
+//! The relations of `pg_catalog` that show a session to itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::Result;
+
+use crate::system;
+
+/// What a session has, as its catalog shows it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    user: String,
+    cursors: Mutex<Vec<OwnCursor>>,
+    statements: Mutex<Vec<OwnStatement>>,
+}
+
+/// A named portal.
+#[derive(Debug)]
+pub(crate) struct OwnCursor {
+    pub(crate) name: String,
+    pub(crate) statement: String,
+    pub(crate) hold: bool,
+    pub(crate) binary: bool,
+    pub(crate) scroll: bool,
+    pub(crate) made: DateTime<Utc>,
+}
+
+/// A named prepared statement.
+#[derive(Debug)]
+pub(crate) struct OwnStatement {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) made: DateTime<Utc>,
+    /// The types of its parameters.
+    pub(crate) parameters: String,
+}
+
+impl Own {
+    pub(crate) fn new(user: &str) -> Self {
+        Self { user: user.to_owned(), cursors: Mutex::default(), statements: Mutex::default() }
+    }
+
+    /// Lists a cursor.
+    pub(crate) fn opened(&self, cursor: OwnCursor) {
+        self.cursors().push(cursor);
+    }
+
+    /// Lists the cursors no more of which this holds.
+    pub(crate) fn closed(&self, which: impl Fn(&OwnCursor) -> bool) {
+        self.cursors().retain(|cursor| !which(cursor));
+    }
+
+    /// Lists a prepared statement.
+    pub(crate) fn prepared(&self, statement: OwnStatement) {
+        self.statements().push(statement);
+    }
+
+    /// Lists the prepared statements no more of which this holds.
+    pub(crate) fn forgotten(&self, which: impl Fn(&OwnStatement) -> bool) {
+        self.statements().retain(|statement| !which(statement));
+    }
+
+    fn statements(&self) -> MutexGuard<'_, Vec<OwnStatement>> {
+        // nothing panics while it is held
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The relation of that name in `pg_catalog`, as it is now; none where the session has none.
+    pub(crate) fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let (schema, columns) = match name {
+            "pg_cursors" => self.pg_cursors(),
+            "pg_prepared_statements" => self.pg_prepared_statements(),
+            "pg_roles" => return system::pg_roles(&self.user).map(Some),
+            _ => return Ok(None),
+        };
+        let schema = Arc::new(schema);
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+        Ok(Some(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?)))
+    }
+
+    fn pg_cursors(&self) -> (Schema, Vec<ArrayRef>) {
+        let cursors = self.cursors();
+        let texts = |text: fn(&OwnCursor) -> &str| Arc::new(StringArray::from_iter_values(cursors.iter().map(text))) as ArrayRef;
+        let switches =
+            |switch: fn(&OwnCursor) -> bool| Arc::new(BooleanArray::from_iter(cursors.iter().map(|c| Some(switch(c))))) as ArrayRef;
+        let made = TimestampMicrosecondArray::from_iter_values(cursors.iter().map(|c| c.made.timestamp_micros())).with_timezone("+00:00");
+        let field = |name: &str, data_type| Field::new(name, data_type, true);
+        let schema = Schema::new(vec![
+            field("name", DataType::Utf8),
+            field("statement", DataType::Utf8),
+            field("is_holdable", DataType::Boolean),
+            field("is_binary", DataType::Boolean),
+            field("is_scrollable", DataType::Boolean),
+            field("creation_time", DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))),
+        ]);
+        let columns = vec![
+            texts(|c| &c.name),
+            texts(|c| &c.statement),
+            switches(|c| c.hold),
+            switches(|c| c.binary),
+            switches(|c| c.scroll),
+            Arc::new(made),
+        ];
+        (schema, columns)
+    }
+
+    fn pg_prepared_statements(&self) -> (Schema, Vec<ArrayRef>) {
+        let statements = self.statements();
+        let texts = |text: fn(&OwnStatement) -> &str| Arc::new(StringArray::from_iter_values(statements.iter().map(text))) as ArrayRef;
+        let made = statements.iter().map(|statement| statement.made.timestamp_micros());
+        let made = TimestampMicrosecondArray::from_iter_values(made).with_timezone("+00:00");
+        let field = |name: &str, data_type| Field::new(name, data_type, true);
+        let schema = Schema::new(vec![
+            field("name", DataType::Utf8),
+            field("statement", DataType::Utf8),
+            field("prepare_time", DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))),
+            field("parameter_types", DataType::Utf8),
+            field("from_sql", DataType::Boolean),
+        ]);
+        let from_sql = BooleanArray::from(vec![false; statements.len()]);
+        (schema, vec![texts(|s| &s.name), texts(|s| &s.text), Arc::new(made), texts(|s| &s.parameters), Arc::new(from_sql)])
+    }
+
+    fn cursors(&self) -> MutexGuard<'_, Vec<OwnCursor>> {
+        // nothing panics while it is held
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

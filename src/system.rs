@@ -1,0 +1,208 @@
+//! The system catalog as far as it shows what this server has: schemas, relations, columns and functions. What every PostgreSQL has, such
+//! as its types, comes from `datafusion-pg-catalog`.
+
+mod activity;
+mod functions;
+mod relations;
+mod routines;
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::{CatalogProvider, TableProvider};
+use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use pgwire::api::Type;
+
+use crate::store::Store;
+
+pub(crate) use activity::{Activity, Presence};
+pub(crate) use functions::{follow, owner};
+pub(crate) use relations::pg_roles;
+pub(crate) use routines::named;
+
+/// Who owns everything: the number of PostgreSQL's first role.
+const OWNER: i32 = 10;
+
+/// The first number of what is not the same in every PostgreSQL.
+const FIRST: u32 = 16_384;
+
+/// The relations of `pg_catalog` that list what this server never has. They are planned as nothing, which spares the engine what it
+/// can't do with them.
+const EMPTY: [&str; 27] = [
+    "pg_attrdef",
+    "pg_collation",
+    "pg_constraint",
+    "pg_db_role_setting",
+    "pg_default_acl",
+    "pg_description",
+    "pg_enum",
+    "pg_event_trigger",
+    "pg_foreign_data_wrapper",
+    "pg_foreign_server",
+    "pg_foreign_table",
+    "pg_index",
+    "pg_inherits",
+    "pg_matviews",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_rewrite",
+    "pg_seclabel",
+    "pg_sequence",
+    "pg_statistic_ext",
+    "pg_subscription",
+    "pg_transform",
+    "pg_trigger",
+    "pg_user_mapping",
+];
+
+/// Whether a relation of `pg_catalog` never has a row.
+pub(crate) fn is_empty(name: &str) -> bool {
+    EMPTY.contains(&name)
+}
+
+/// What the sessions of a server know their relations by.
+#[derive(Debug)]
+pub(crate) struct System {
+    store: Arc<Store>,
+    pub(crate) activity: Arc<Activity>,
+    numbers: Mutex<Numbers>,
+}
+
+/// The numbers of schemas and relations, which stay what they are as long as the server runs.
+#[derive(Debug, Default)]
+struct Numbers {
+    by_name: HashMap<(String, Option<String>), u32>,
+    by_number: HashMap<u32, Known>,
+}
+
+/// A schema, or a relation in it.
+#[derive(Debug, Clone)]
+struct Known {
+    schema: String,
+    relation: Option<String>,
+    /// Bytes on disk, when the relation was last listed.
+    bytes: Option<u64>,
+}
+
+impl System {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self { store, activity: Arc::default(), numbers: Mutex::default() }
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        // nothing panics while it is held
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a schema.
+    fn schema(&self, name: &str) -> u32 {
+        match name {
+            "pg_catalog" => 11,
+            "public" => 2200,
+            name => self.number(name, None),
+        }
+    }
+
+    /// The number of a relation.
+    fn relation(&self, schema: &str, name: &str) -> u32 {
+        self.number(schema, Some(name))
+    }
+
+    fn number(&self, schema: &str, relation: Option<&str>) -> u32 {
+        let mut numbers = self.numbers();
+        let name = (schema.to_owned(), relation.map(str::to_owned));
+        let next = FIRST + u32::try_from(numbers.by_name.len()).unwrap_or_default();
+        let number = *numbers.by_name.entry(name.clone()).or_insert(next);
+        numbers.by_number.entry(number).or_insert(Known { schema: name.0, relation: name.1, bytes: None });
+        number
+    }
+
+    fn know_size(&self, number: u32, bytes: Option<u64>) {
+        if let Some(known) = self.numbers().by_number.get_mut(&number) {
+            known.bytes = bytes;
+        }
+    }
+
+    /// The relation of a number, with its schema.
+    fn find(&self, number: u32) -> Option<(String, String, Option<u64>)> {
+        let known = self.numbers().by_number.get(&number).cloned()?;
+        Some((known.schema, known.relation?, known.bytes))
+    }
+}
+
+/// A relation of `pg_catalog` that shows this server; none of those that every PostgreSQL has.
+pub(crate) async fn table(state: &SessionState, database: &Arc<dyn CatalogProvider>, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    let Some(system) = state.config().get_extension::<System>() else { return Ok(None) };
+    let table = match name {
+        "pg_namespace" => relations::pg_namespace(&system, database)?,
+        "pg_class" => relations::pg_class(&system, database).await?,
+        "pg_attribute" => relations::pg_attribute(&system, database).await?,
+        "pg_stat_activity" => system.activity.pg_stat_activity()?,
+        "pg_views" => relations::pg_views(&system)?,
+        name if matches!(name, "pg_language" | "pg_proc" | "pg_tablespace" | "pg_type") || is_empty(name) => {
+            let Some(schema) = database.schema("pg_catalog") else { return Ok(None) };
+            let Some(general) = schema.table(name).await? else { return Ok(None) };
+            match name {
+                "pg_proc" => routines::pg_proc(&system, general)?,
+                name if is_empty(name) => nothing(&general)?,
+                _ => without_privileges(general)?,
+            }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(table))
+}
+
+/// What PostgreSQL calls a type in `format_type` and where it casts to regtype.
+pub(crate) fn type_name(wire: &Type) -> &str {
+    match *wire {
+        Type::BOOL => "boolean",
+        Type::INT2 => "smallint",
+        Type::INT4 => "integer",
+        Type::INT8 => "bigint",
+        Type::FLOAT4 => "real",
+        Type::FLOAT8 => "double precision",
+        Type::BPCHAR => "character",
+        Type::VARCHAR => "character varying",
+        Type::TIME => "time without time zone",
+        Type::TIMESTAMP => "timestamp without time zone",
+        Type::TIMESTAMPTZ => "timestamp with time zone",
+        Type::BOOL_ARRAY => "boolean[]",
+        Type::INT2_ARRAY => "smallint[]",
+        Type::INT4_ARRAY => "integer[]",
+        Type::INT8_ARRAY => "bigint[]",
+        Type::FLOAT4_ARRAY => "real[]",
+        Type::FLOAT8_ARRAY => "double precision[]",
+        Type::TEXT_ARRAY => "text[]",
+        _ => wire.name(),
+    }
+}
+
+/// A relation whose lists of privileges are lists, which they are not in the export it comes from, and empty.
+fn without_privileges(general: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let columns = general.schema();
+    let plan = LogicalPlanBuilder::scan("general", provider_as_source(general), None)?;
+    let none = ScalarValue::try_from(&DataType::new_list(DataType::Utf8, true))?;
+    let columns = columns.fields().iter().map(|field| match field.name().ends_with("acl") && !field.data_type().is_nested() {
+        true => lit(none.clone()).alias(field.name()),
+        false => Expr::Column(Column::new(Some("general"), field.name())),
+    });
+    let plan = plan.project(columns.collect::<Vec<_>>())?;
+    // what it is called is for those who ask
+    Ok(Arc::new(ViewTable::new(plan.build()?, None)))
+}
+
+/// A relation with these columns and no row.
+fn nothing(general: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let plan = LogicalPlanBuilder::scan("nothing", provider_as_source(Arc::clone(general)), None)?.build()?;
+    let plan = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::clone(plan.schema()) });
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}

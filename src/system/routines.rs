@@ -1,0 +1,143 @@
+//! The functions of this server in `pg_proc`, as they are declared.
+
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::Result;
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::LogicalPlanBuilder;
+use stratagem_udfs::declaration::{Argument, Kind, Routine, routines};
+
+use super::rows::Rows;
+use super::{OWNER, System};
+
+/// The first number of our functions, far from PostgreSQL's own and from those of relations.
+const FIRST: u32 = 1_000_000;
+
+/// The language of functions that are written in the server.
+const INTERNAL: u32 = 12;
+
+static ROUTINES: LazyLock<Vec<Routine>> = LazyLock::new(routines);
+
+/// The schema a function is listed in.
+fn schema(routine: &Routine) -> &'static str {
+    routine.schema.unwrap_or("public")
+}
+
+/// The function of a number.
+pub(super) fn find(number: u32) -> Option<&'static Routine> {
+    ROUTINES.get(usize::try_from(number.checked_sub(FIRST)?).ok()?)
+}
+
+/// The number of a function that is named as in a call, with its schema or without.
+pub(crate) fn named(name: &str) -> Option<u32> {
+    let (schema, name) = name.split_once('.').map_or((None, name), |(schema, name)| (Some(schema), name));
+    let place = ROUTINES.iter().position(|routine| routine.name == name && schema.is_none_or(|schema| self::schema(routine) == schema));
+    place.and_then(|place| u32::try_from(place).ok()).map(|place| FIRST + place)
+}
+
+/// Whether a function can be called without its schema.
+pub(super) fn is_visible(number: u32, path: &[String]) -> bool {
+    find(number).is_none_or(|routine| routine.schema.is_none_or(|schema| path.iter().any(|p| p == schema)))
+}
+
+/// `model text, query text, "limit" bigint DEFAULT NULL`.
+pub(super) fn arguments(routine: &Routine, defaults: bool) -> String {
+    let argument = |argument: &Argument| match argument.default {
+        Some(default) if defaults => format!("{} {} DEFAULT {default}", argument.name, argument.data_type),
+        _ => format!("{} {}", argument.name, argument.data_type),
+    };
+    routine.arguments.iter().map(argument).collect::<Vec<_>>().join(", ")
+}
+
+/// The type of the result, or `TABLE(...)`.
+pub(super) fn result(routine: &Routine) -> String {
+    if routine.kind != Kind::Table {
+        return routine.result.to_owned();
+    }
+    if routine.columns.is_empty() {
+        return "SETOF record".to_owned();
+    }
+    let columns: Vec<String> = routine.columns.iter().map(|(name, data_type)| format!("{name} {data_type}")).collect();
+    format!("TABLE({})", columns.join(", "))
+}
+
+/// A statement that says what the function is; its body is in the server.
+pub(super) fn definition(routine: &Routine) -> String {
+    let mut text = format!("CREATE OR REPLACE FUNCTION {}.{}({})\n", schema(routine), routine.name, arguments(routine, true));
+    // writing to a String does not fail
+    let _ = write!(text, " RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n", result(routine), routine.name);
+    text
+}
+
+/// PostgreSQL's functions with ours.
+pub(super) fn pg_proc(system: &System, general: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let general = super::without_privileges(general)?;
+    let all = || ROUTINES.iter();
+    let numbers = || (FIRST..).zip(all()).map(|(number, _)| number);
+    let count = |argument: &dyn Fn(&&Argument) -> bool| {
+        all().map(|r| i16::try_from(r.arguments.iter().filter(argument).count()).unwrap_or(i16::MAX)).collect::<Vec<_>>()
+    };
+    let own = Rows::default()
+        .oids("oid", numbers())
+        .texts("proname", all().map(|r| Some(r.name)))
+        .oids("pronamespace", all().map(|r| system.schema(schema(r))))
+        .oids("proowner", all().map(|_| OWNER.cast_unsigned()))
+        .oids("prolang", all().map(|_| INTERNAL))
+        .reals("procost", all().map(|_| 1.0))
+        .reals("prorows", all().map(|r| if r.kind == Kind::Table { 1000.0 } else { 0.0 }))
+        .texts("prokind", all().map(|r| Some(kind(r))))
+        .switches("proretset", all().map(|r| r.kind == Kind::Table))
+        .texts("provolatile", all().map(|_| Some("s")))
+        .texts("proparallel", all().map(|_| Some("u")))
+        .shorts("pronargs", count(&|_| true))
+        .shorts("pronargdefaults", count(&|argument| argument.default.is_some()))
+        .oids("prorettype", all().map(|r| type_number(r.result)))
+        .texts("prosrc", all().map(|r| Some(r.name)))
+        .table_like(&general.schema())?;
+    let scan = |name: &str, table| LogicalPlanBuilder::scan(name, provider_as_source(table), None);
+    let plan = scan("pg_proc", general)?.union(scan("routines", own)?.build()?)?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+fn kind(routine: &Routine) -> &'static str {
+    match routine.kind {
+        Kind::Scalar | Kind::Table => "f",
+        Kind::Aggregate => "a",
+        Kind::Window => "w",
+    }
+}
+
+fn type_number(name: &str) -> u32 {
+    use pgwire::api::Type;
+    match name {
+        "boolean" => Type::BOOL.oid(),
+        "integer" => Type::INT4.oid(),
+        "bigint" => Type::INT8.oid(),
+        "double precision" => Type::FLOAT8.oid(),
+        "double precision[]" => Type::FLOAT8_ARRAY.oid(),
+        "timestamp with time zone" => Type::TIMESTAMPTZ.oid(),
+        "record" => Type::RECORD.oid(),
+        "any" => Type::ANY.oid(),
+        _ => Type::TEXT.oid(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_described_as_they_are_declared() {
+        let auc = find(named("auc").expect("listed")).expect("found");
+        assert_eq!((result(auc).as_str(), schema(auc)), ("double precision", "public"));
+        assert!(arguments(auc, true).ends_with("weight double precision DEFAULT NULL"), "{}", arguments(auc, true));
+        assert!(!arguments(auc, false).contains("DEFAULT"));
+        let predict = find(named("ml.predict").expect("listed")).expect("found");
+        assert!(definition(predict).starts_with("CREATE OR REPLACE FUNCTION ml.predict(model text, "), "{}", definition(predict));
+        assert!(!is_visible(named("ml.predict").expect("listed"), &["public".to_owned()]));
+        assert!(is_visible(named("auc").expect("listed"), &["public".to_owned()]));
+        assert_eq!(named("ml.nothing"), None);
+    }
+}
