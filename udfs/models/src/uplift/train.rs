@@ -31,7 +31,7 @@ pub fn column(plan: &Plan, sql_type: &str) -> Option<Column> {
     (plan.learner == Learner::S).then_some(column)
 }
 
-/// Rows of a training, from their features and their labels: outcome, treatment and perhaps propensity. They have the column of [`column`].
+/// Rows of a training, from their features and their labels: outcome, treatment and perhaps propensity. They have the column of [`column()`].
 pub fn rows(plan: &Plan, mut batch: Batch, labels: Vec<f32>, split: Vec<f64>) -> Block {
     if plan.learner == Learner::S && batch.rows > 0 {
         let (width, tasks) = (batch.ids.len() / batch.rows, labels.len() / batch.rows);
