@@ -33,6 +33,7 @@ pub mod uplift;
 
 use scores::Scores;
 use statistic::Column;
+use uplift::{Curve, Definition, Uplift};
 
 /// Mean log loss of probabilities against labels 0/1, in nats; probabilities are kept 1e-7 away from 0 and 1. NaN without rows.
 pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
@@ -55,6 +56,21 @@ pub(crate) fn auc(scores: &[f32], labels: &[f32]) -> Option<f64> {
     // A model that has gone astray scores NaN, and then has no area.
     rows.update(Column::Numbers(&labels), Column::Numbers(&scores), Column::Absent).ok()?;
     auc::area(&mut rows)
+}
+
+/// The normalized Qini coefficient and area under the uplift curve of effects; `None` where there are not both arms, or a perfect order would
+/// gain nothing. Outcomes are 0 or 1.
+pub(crate) fn qini_and_auuc(effects: &[f32], outcomes: &[f32], treated: &[f32]) -> (Option<f64>, Option<f64>) {
+    let [effects, outcomes, treated] =
+        [effects, outcomes, treated].map(|values| values.iter().map(|value| f64::from(*value) + 0.0).collect::<Vec<f64>>());
+    let mut rows = Uplift::default();
+    // As for auc: NaN has no order.
+    let columns = [Column::Numbers(&outcomes), Column::Numbers(&treated), Column::Numbers(&effects), Column::Absent];
+    if rows.add(&columns).is_err() {
+        return (None, None);
+    }
+    let mut area = |curve| rows.area(curve, Definition::Normalized);
+    (area(Curve::Qini), area(Curve::Uplift))
 }
 
 /// Expected calibration error: the mean distance of prediction and outcome over 15 bins of equal width (Guo et al. 2017). NaN without rows.

@@ -9,7 +9,6 @@
 //! that is [`Propensity::Given`].
 
 mod arms;
-mod gain;
 mod model;
 mod train;
 
@@ -18,7 +17,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use self::gain::gain;
 pub use self::model::UpliftModel;
 pub use self::train::{column, rows, train};
 use crate::click::{TrainOptions, choices};

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::examples::{Block, Examples};
 use crate::features::encode::Encoding;
 use crate::features::{Batch, Column, Treatment, Values, id_of};
+use crate::metrics;
 use crate::net::Output;
 use crate::registry::Kind;
 use crate::runtime::Runtime;
@@ -321,7 +322,7 @@ impl Stages<'_> {
         let of = |values: &[f32]| held.iter().map(|row| values[*row]).collect::<Vec<f32>>();
         let (outcomes, treatments) = (of(&arms.outcomes), of(&arms.treated));
         let (qini, auuc) = match arms.output {
-            Output::Probability => super::gain(&effects, &outcomes, &treatments),
+            Output::Probability => metrics::qini_and_auuc(&effects, &outcomes, &treatments),
             // No order is a perfect one of amounts.
             Output::Number => (None, None),
         };
