@@ -17,7 +17,6 @@ pub mod groups;
 pub mod importance;
 pub mod interval;
 mod moments;
-pub mod normal;
 pub mod paired;
 pub mod part;
 pub mod policy;

@@ -1,7 +1,7 @@
 //! Two models on the same rows: is the difference more than chance?
 
+use super::distributions::normal_tails;
 use super::interval::{self, Interval};
-use super::normal::two_sided;
 use super::ratio;
 use super::statistic::Invalid;
 
@@ -38,7 +38,7 @@ impl Difference {
     pub fn p_value(&self) -> Option<f64> {
         let error = self.error?;
         // Two models that give every row the same do not differ at all.
-        Some(if self.difference() == 0.0 { 1.0 } else { two_sided(self.difference() / error) })
+        Some(if self.difference() == 0.0 { 1.0 } else { normal_tails(self.difference() / error) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Arms, Difference, Names, number};
 use crate::metrics::check;
-use crate::metrics::distributions::{normal_tail, t_reach};
+use crate::metrics::distributions::{normal_tails, t_reach};
 use crate::metrics::interval;
 use crate::metrics::part::{Reader, Writer};
 use crate::metrics::statistic::{Column, Invalid, Statistic, Template, Value};
@@ -97,7 +97,7 @@ fn proportions(difference: &Difference, level: f64) -> Outcome {
     Outcome {
         error: Some(error),
         reach: Some(interval::reach(level) * error),
-        p_value: number(2.0 * normal_tail((difference.value() / pooled).abs())),
+        p_value: number(normal_tails(difference.value() / pooled)),
         method: "two-proportion z-test",
     }
 }
