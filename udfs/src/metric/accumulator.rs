@@ -7,7 +7,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 use stratagem_models::metrics::part::{Reader, Writer};
-use stratagem_models::metrics::statistic::{Column, Statistic};
+use stratagem_models::metrics::statistic::{Column, Statistic, Values};
 
 use super::Call;
 use super::rows::Kind;
@@ -100,13 +100,13 @@ impl Accumulator for Distinct {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let mut rows: Vec<&[u8]> = self.rows.iter().map(AsRef::as_ref).collect();
         rows.sort_unstable();
-        let mut columns: Vec<Decoded<'_>> = self.call.reading.kinds().map(Decoded::new).collect();
+        let mut columns: Vec<Values<'_>> = self.call.reading.kinds().map(empty).collect();
         for row in rows {
             let mut row = Reader::new(row);
-            columns.iter_mut().for_each(|column| column.add(&mut row));
+            columns.iter_mut().for_each(|column| decode(column, &mut row));
         }
         let mut statistic = self.call.template.one();
-        let columns: Vec<_> = columns.iter().map(Decoded::column).collect();
+        let columns: Vec<_> = columns.iter().map(Values::column).collect();
         statistic.update(&columns).map_err(|invalid| self.call.metric.refused(invalid))?;
         evaluate(&self.call, statistic.as_mut())
     }
@@ -150,40 +150,23 @@ fn encoded(columns: &[Column<'_>], row: usize) -> Vec<u8> {
     part.finish()
 }
 
-/// A column of rows that were bytes.
-enum Decoded<'a> {
-    Absent,
-    Numbers(Vec<f64>),
-    Texts(Vec<&'a str>),
-    Keys(Vec<u128>),
+/// A column for rows that were bytes.
+fn empty<'a>(kind: Kind) -> Values<'a> {
+    match kind {
+        Kind::Absent => Values::Absent,
+        Kind::Numbers => Values::Numbers(Vec::new()),
+        Kind::Texts { .. } => Values::Texts(Vec::new()),
+        Kind::Keys => Values::Keys(Vec::new()),
+    }
 }
 
-impl<'a> Decoded<'a> {
-    fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Absent => Self::Absent,
-            Kind::Numbers => Self::Numbers(Vec::new()),
-            Kind::Texts { .. } => Self::Texts(Vec::new()),
-            Kind::Keys => Self::Keys(Vec::new()),
-        }
-    }
-
-    fn add(&mut self, row: &mut Reader<'a>) {
-        match self {
-            Self::Absent => {}
-            Self::Numbers(values) => values.push(row.number()),
-            Self::Texts(values) => values.push(row.text()),
-            Self::Keys(values) => values.push(row.key()),
-        }
-    }
-
-    fn column(&self) -> Column<'_> {
-        match self {
-            Self::Absent => Column::Absent,
-            Self::Numbers(values) => Column::Numbers(values),
-            Self::Texts(values) => Column::Texts(values),
-            Self::Keys(values) => Column::Keys(values),
-        }
+/// Adds the next value of a row that is bytes.
+fn decode<'a>(column: &mut Values<'a>, row: &mut Reader<'a>) {
+    match column {
+        Values::Absent => {}
+        Values::Numbers(values) => values.push(row.number()),
+        Values::Texts(values) => values.push(row.text()),
+        Values::Keys(values) => values.push(row.key()),
     }
 }
 

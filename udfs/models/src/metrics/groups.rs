@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::part::{Reader, Writer};
-use super::statistic::{Column, Invalid, Statistic, Value};
+use super::statistic::{Column, Invalid, Statistic, Value, Values};
 
 /// A statistic per group; groups are numbered from 0.
 pub trait Groups: Debug + Send {
@@ -104,8 +104,8 @@ impl<S: Statistic + Clone> Groups for Many<S> {
         }
         let order = by_group(groups, self.statistics.len());
         let sorted: Vec<usize> = order.iter().map(|&row| groups[row]).collect();
-        let gathered: Vec<Gathered<'_>> = columns.iter().map(|column| Gathered::new(*column, &order)).collect();
-        self.update_runs(&sorted, &gathered.iter().map(Gathered::column).collect::<Vec<_>>())
+        let gathered: Vec<Values<'_>> = columns.iter().map(|column| Values::gathered(*column, &order)).collect();
+        self.update_runs(&sorted, &gathered.iter().map(Values::column).collect::<Vec<_>>())
     }
 
     fn merge(&mut self, group: usize, part: &[u8]) {
@@ -141,32 +141,4 @@ fn by_group(groups: &[usize], count: usize) -> Vec<usize> {
         next[group] += 1;
     }
     order
-}
-
-/// A column in another order.
-enum Gathered<'a> {
-    Absent,
-    Numbers(Vec<f64>),
-    Texts(Vec<&'a str>),
-    Keys(Vec<u128>),
-}
-
-impl<'a> Gathered<'a> {
-    fn new(column: Column<'a>, order: &[usize]) -> Self {
-        match column {
-            Column::Absent => Self::Absent,
-            Column::Numbers(values) => Self::Numbers(order.iter().map(|&row| values[row]).collect()),
-            Column::Texts(values) => Self::Texts(order.iter().map(|&row| values[row]).collect()),
-            Column::Keys(values) => Self::Keys(order.iter().map(|&row| values[row]).collect()),
-        }
-    }
-
-    fn column(&self) -> Column<'_> {
-        match self {
-            Self::Absent => Column::Absent,
-            Self::Numbers(values) => Column::Numbers(values),
-            Self::Texts(values) => Column::Texts(values),
-            Self::Keys(values) => Column::Keys(values),
-        }
-    }
 }

@@ -66,6 +66,41 @@ impl<'a> Column<'a> {
     }
 }
 
+/// The values of a [`Column`] that were brought together from elsewhere.
+#[derive(Debug, Clone)]
+pub enum Values<'a> {
+    /// See [`Column::Absent`].
+    Absent,
+    /// See [`Column::Numbers`].
+    Numbers(Vec<f64>),
+    /// See [`Column::Texts`].
+    Texts(Vec<&'a str>),
+    /// See [`Column::Keys`].
+    Keys(Vec<u128>),
+}
+
+impl<'a> Values<'a> {
+    /// The rows of a column in this order.
+    pub fn gathered(column: Column<'a>, order: &[usize]) -> Self {
+        match column {
+            Column::Absent => Self::Absent,
+            Column::Numbers(values) => Self::Numbers(order.iter().map(|&row| values[row]).collect()),
+            Column::Texts(values) => Self::Texts(order.iter().map(|&row| values[row]).collect()),
+            Column::Keys(values) => Self::Keys(order.iter().map(|&row| values[row]).collect()),
+        }
+    }
+
+    /// The column.
+    pub fn column(&self) -> Column<'_> {
+        match self {
+            Self::Absent => Column::Absent,
+            Self::Numbers(values) => Column::Numbers(values),
+            Self::Texts(values) => Column::Texts(values),
+            Self::Keys(values) => Column::Keys(values),
+        }
+    }
+}
+
 /// A value that a statistic does not accept: `argument score of auc is NaN, but must be a number`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Invalid {
