@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::template::{Template, Value};
 use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, Result};
-use crate::registry::{ModelName, ModelRef, Selector};
+use crate::registry::{ModelName, ModelRef, Selector, names_in};
 
 /// How long a writer waits for another one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +36,13 @@ pub struct Prompt {
     pub created_at: String,
     /// Its text.
     pub template: Template,
+}
+
+impl Prompt {
+    fn new(name: ModelName, version: u32, Text { created_at, text }: Text) -> Result<Self> {
+        let template = Template::parse(&format!("prompt \"{name}@{version}\""), &text)?;
+        Ok(Self { name, version, created_at, template })
+    }
 }
 
 impl std::fmt::Display for Prompt {
@@ -100,17 +107,34 @@ impl Prompts {
             Selector::Alias(_) => None,
         };
         let found = version.and_then(|version| Some((version, card.versions.remove(&version)?)));
-        let Some((version, Text { created_at, text })) = found else { return Err(self.missing(reference, &parsed.name, &card)) };
-        let template = Template::parse(&format!("prompt \"{}@{version}\"", parsed.name), &text)?;
-        Ok(Prompt { name: parsed.name, version, created_at, template })
+        let Some((version, text)) = found else { return Err(self.missing(reference, &parsed.name, &card)) };
+        Prompt::new(parsed.name, version, text)
+    }
+
+    /// Whether there is such a prompt, or such a version of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPrompt`] where there is none.
+    pub fn contains(&self, name: &ModelName, version: Option<u32>) -> Result<()> {
+        self.holding(name, version).map(drop)
+    }
+
+    /// The card that has a version, or any.
+    fn holding(&self, name: &ModelName, version: Option<u32>) -> Result<Card> {
+        let card = self.card(name)?.unwrap_or_default();
+        if version.map_or(!card.versions.is_empty(), |version| card.versions.contains_key(&version)) {
+            return Ok(card);
+        }
+        let reference = version.map_or(name.to_string(), |version| format!("{name}@{version}"));
+        Err(self.missing(&reference, name, &card))
     }
 
     /// All versions of all prompts, by name and number.
     pub fn list(&self) -> Result<Vec<Prompt>> {
         let mut all = Vec::new();
-        for name in self.names()? {
-            for version in self.card(&name)?.unwrap_or_default().versions.into_keys() {
-                all.push(self.get(&format!("{name}@{version}"))?);
+        for name in names_in(&self.folder)? {
+            for (version, text) in self.card(&name)?.unwrap_or_default().versions {
+                all.push(Prompt::new(name.clone(), version, text)?);
             }
         }
         Ok(all)
@@ -118,22 +142,12 @@ impl Prompts {
 
     /// The names of all prompts that have a version, sorted.
     pub fn names(&self) -> Result<Vec<ModelName>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(Error::io(&self.folder))?,
-        };
         let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(Error::io(&self.folder))?.file_name();
-            let Some(name) = entry.to_str().and_then(|entry| entry.strip_suffix(".json")).and_then(|name| ModelName::parse(name).ok())
-            else {
-                continue;
-            };
+        for name in names_in(&self.folder)? {
             if self.card(&name)?.is_some_and(|card| !card.versions.is_empty()) {
                 names.push(name);
             }
         }
-        names.sort_unstable();
         Ok(names)
     }
 
@@ -142,16 +156,13 @@ impl Prompts {
     /// # Errors
     /// [`Error::NoSuchPrompt`].
     pub fn remove(&self, name: &ModelName, version: Option<u32>) -> Result<()> {
-        let reference = version.map_or(name.to_string(), |version| format!("{name}@{version}"));
-        let Some(_) = self.card(name)? else { return Err(self.missing(&reference, name, &Card::default())) };
+        // Without the folder there is nothing to lock.
+        self.contains(name, version)?;
         let _lock = self.lock(name)?;
-        let mut card = self.card(name)?.unwrap_or_default();
-        let found = match version {
-            Some(version) => card.versions.remove(&version).is_some(),
-            None => !std::mem::take(&mut card.versions).is_empty(),
-        };
-        if !found {
-            return Err(self.missing(&reference, name, &card));
+        let mut card = self.holding(name, version)?;
+        match version {
+            Some(version) => drop(card.versions.remove(&version)),
+            None => card.versions.clear(),
         }
         self.write(name, &card)
     }

@@ -338,6 +338,18 @@ fn entries(directory: &Path) -> Result<Vec<String>> {
         .map_err(Error::io(directory))
 }
 
+/// The names for which a folder has a file `NAME.json`, sorted; none where there is no such folder.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<ModelName>> {
+    let entries = match entries(folder) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let named = entries.iter().filter_map(|entry| ModelName::parse(entry.strip_suffix(".json")?).ok());
+    let mut names: Vec<ModelName> = named.collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::decoder::{Decoder, Form};
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::registry::ModelName;
+use crate::registry::{ModelName, names_in};
 
 const PREPARED: &str = "prepared";
 
@@ -73,17 +73,7 @@ impl Shelf {
 
     /// The names, sorted.
     pub fn names(&self) -> Result<Vec<ModelName>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(Error::io(&self.folder))?,
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(Error::io(&self.folder))?.file_name();
-            names.extend(entry.to_str().and_then(|entry| entry.strip_suffix(".json")).and_then(|name| ModelName::parse(name).ok()));
-        }
-        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-        Ok(names)
+        names_in(&self.folder)
     }
 }
 
