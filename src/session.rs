@@ -299,6 +299,15 @@ impl Session {
         }
     }
 
+    /// The end of a CREATE of what is already there: this error, or where it may be there a notice.
+    fn exists(&mut self, error: SqlError, if_not_exists: bool, tag: &str) -> Result<Outcome, SqlError> {
+        if !if_not_exists {
+            return Err(error);
+        }
+        self.tell(SqlError::notice(Severity::Notice, error.state, format!("{}, skipping", error.message)));
+        Ok(done(tag))
+    }
+
     /// Nothing runs until the client asks.
     pub(crate) fn waits(&self) {
         let state = match self.transaction {

@@ -27,13 +27,9 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let wanted = name.clone();
         if !or_replace && self.on_disk(move |models| models.registry().names().map(|names| names.contains(&wanted))).await? {
-            let error = SqlError::new(SqlState::DuplicateObject, format!("model \"{name}\" already exists"));
-            if !if_not_exists {
-                let hint = format!("CREATE OR REPLACE MODEL {name} trains its next version, DROP MODEL {name} deletes it");
-                return Err(error.with_hint(hint));
-            }
-            self.tell(SqlError::notice(Severity::Notice, error.state, format!("{}, skipping", error.message)));
-            return Ok(done("CREATE MODEL"));
+            let error = SqlError::new(SqlState::DuplicateObject, format!("model \"{name}\" already exists"))
+                .with_hint(format!("CREATE OR REPLACE MODEL {name} trains its next version, DROP MODEL {name} deletes it"));
+            return self.exists(error, if_not_exists, "CREATE MODEL");
         }
         let plan = self.plan_with(training.clone(), values).await?;
         let stream = self.stream(&plan).await?;
@@ -49,26 +45,40 @@ impl Session {
         Ok(Outcome::Work { rows, tag: "CREATE MODEL" })
     }
 
-    /// All are there before the first is deleted, unless they may be missing.
     pub(super) async fn drop_models(&mut self, if_exists: bool, targets: &[(ModelName, Option<u32>)]) -> Result<Outcome, SqlError> {
+        let contains = |models: &Models, name: &ModelName, version| models.registry().contains(name, version);
+        self.drop_versions(if_exists, targets, contains, Models::remove).await?;
+        Ok(done("DROP MODEL"))
+    }
+
+    /// All are there before the first is deleted, unless they may be missing.
+    pub(super) async fn drop_versions(
+        &mut self,
+        if_exists: bool,
+        targets: &[(ModelName, Option<u32>)],
+        contains: fn(&Models, &ModelName, Option<u32>) -> Result<(), Error>,
+        remove: fn(&Models, &ModelName, Option<u32>) -> Result<(), Error>,
+    ) -> Result<(), SqlError> {
         let targets = targets.to_vec();
         let missing = self.on_disk(move |models| {
             let mut present = Vec::new();
             let mut missing = Vec::new();
             for (name, version) in &targets {
-                match models.registry().contains(name, *version) {
+                match contains(models, name, *version) {
                     Ok(()) => present.push((name, *version)),
-                    Err(error @ (Error::NoSuchModel { .. } | Error::NoSuchVersion { .. })) if if_exists => missing.push(error.to_string()),
+                    Err(error @ (Error::NoSuchModel { .. } | Error::NoSuchVersion { .. } | Error::NoSuchPrompt { .. })) if if_exists => {
+                        missing.push(error.to_string());
+                    }
                     Err(error) => return Err(error),
                 }
             }
-            present.into_iter().try_for_each(|(name, version)| models.remove(name, version))?;
+            present.into_iter().try_for_each(|(name, version)| remove(models, name, version))?;
             Ok(missing)
         });
         for message in missing.await? {
             self.tell(SqlError::notice(Severity::Notice, SqlState::SuccessfulCompletion, format!("{message}, skipping")));
         }
-        Ok(done("DROP MODEL"))
+        Ok(())
     }
 
     pub(super) async fn alter_model(&mut self, name: &ModelName, alias: &str, version: Option<u32>) -> Result<Outcome, SqlError> {

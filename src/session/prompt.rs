@@ -1,9 +1,9 @@
 //! The commands about prompts.
 
-use stratagem_udfs::models::{Error, ModelName};
+use stratagem_udfs::models::{ModelName, Models};
 
 use super::{Outcome, Session, done};
-use crate::sqlstate::{Severity, SqlError, SqlState};
+use crate::sqlstate::{SqlError, SqlState};
 
 impl Session {
     pub(super) async fn create_prompt(
@@ -24,34 +24,15 @@ impl Session {
         if version.await?.is_some() {
             return Ok(done("CREATE PROMPT"));
         }
-        let error = SqlError::new(SqlState::DuplicateObject, format!("prompt \"{name}\" already exists"));
-        if !if_not_exists {
-            return Err(error.with_hint(format!("CREATE OR REPLACE PROMPT {name} makes its next version, DROP PROMPT {name} deletes it")));
-        }
-        self.tell(SqlError::notice(Severity::Notice, error.state, format!("{}, skipping", error.message)));
-        Ok(done("CREATE PROMPT"))
+        let error = SqlError::new(SqlState::DuplicateObject, format!("prompt \"{name}\" already exists"))
+            .with_hint(format!("CREATE OR REPLACE PROMPT {name} makes its next version, DROP PROMPT {name} deletes it"));
+        self.exists(error, if_not_exists, "CREATE PROMPT")
     }
 
-    /// All are there before the first is deleted, unless they may be missing.
     pub(super) async fn drop_prompts(&mut self, if_exists: bool, targets: &[(ModelName, Option<u32>)]) -> Result<Outcome, SqlError> {
-        let targets = targets.to_vec();
-        let missing = self.on_disk(move |models| {
-            let mut present = Vec::new();
-            let mut missing = Vec::new();
-            for (name, version) in &targets {
-                let reference = version.map_or(name.to_string(), |version| format!("{name}@{version}"));
-                match models.prompts().get(&reference) {
-                    Ok(_) => present.push((name, *version)),
-                    Err(error @ Error::NoSuchPrompt { .. }) if if_exists => missing.push(error.to_string()),
-                    Err(error) => return Err(error),
-                }
-            }
-            present.into_iter().try_for_each(|(name, version)| models.prompts().remove(name, version))?;
-            Ok(missing)
-        });
-        for message in missing.await? {
-            self.tell(SqlError::notice(Severity::Notice, SqlState::SuccessfulCompletion, format!("{message}, skipping")));
-        }
+        let contains = |models: &Models, name: &ModelName, version| models.prompts().contains(name, version);
+        let remove = |models: &Models, name: &ModelName, version| models.prompts().remove(name, version);
+        self.drop_versions(if_exists, targets, contains, remove).await?;
         Ok(done("DROP PROMPT"))
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Outcome, Session, done, no_rows};
 use crate::names;
 use crate::planner;
-use crate::sqlstate::{Severity, SqlError, SqlState, internal};
+use crate::sqlstate::{SqlError, SqlState, internal};
 use crate::statement::Name;
 use crate::store::{self, IfExists};
 
@@ -29,7 +29,7 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let name = self.writable(target)?;
         if self.engine.store.contains(&name) {
-            return self.exists(&name, if_not_exists, "CREATE TABLE AS");
+            return self.exists(taken(&name), if_not_exists, "CREATE TABLE AS");
         }
         let plan = self.plan_with(Statement::Query(Box::new(query.clone())), values).await?;
         if stratagem_udfs::writes(&plan) {
@@ -46,7 +46,7 @@ impl Session {
     pub(super) async fn create_table(&mut self, target: &Name, if_not_exists: bool, columns: &[ColumnDef]) -> Result<Outcome, SqlError> {
         let name = self.writable(target)?;
         if self.engine.store.contains(&name) {
-            return self.exists(&name, if_not_exists, "CREATE TABLE");
+            return self.exists(taken(&name), if_not_exists, "CREATE TABLE");
         }
         let schema: SchemaRef = Arc::new(planner::table_schema(&self.state, columns)?);
         let stream = no_rows(Arc::clone(&schema))?;
@@ -108,16 +108,6 @@ impl Session {
             Err(error) if error.is_panic() => Err(internal(&crate::cancel::panic_text(error.into_panic().as_ref()))),
             Err(error) => Err(internal(&error.to_string())),
         }
-    }
-
-    fn exists(&mut self, name: &str, if_not_exists: bool, tag: &str) -> Result<Outcome, SqlError> {
-        let error = SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists"));
-        if !if_not_exists {
-            return Err(error.with_hint(format!("DROP TABLE {name} first, or choose another name")));
-        }
-        let message = format!("{}, skipping", error.message);
-        self.tell(SqlError::notice(Severity::Notice, SqlState::DuplicateTable, message));
-        Ok(done(tag))
     }
 
     /// The name of a new relation in the writable schema.
@@ -184,4 +174,10 @@ fn with_schema(stream: SendableRecordBatchStream, schema: SchemaRef) -> Sendable
         Ok(datafusion::arrow::array::RecordBatch::try_new_with_options(Arc::clone(&to), columns, &options)?)
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, renamed))
+}
+
+/// The error for the name of a relation that is there.
+fn taken(name: &str) -> SqlError {
+    SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists"))
+        .with_hint(format!("DROP TABLE {name} first, or choose another name"))
 }

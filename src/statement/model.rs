@@ -98,6 +98,18 @@ fn training(arguments: Vec<FunctionArg>) -> Result<Statement, SqlError> {
 
 fn drop(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
     let if_exists = words(parser, &["IF", "EXISTS"]);
+    let targets = targets(parser, |target, alias| {
+        let message = format!("DROP MODEL takes a model or a version, but \"{target}\" is an alias");
+        (message, format!("ALTER MODEL {} DROP ALIAS {alias} removes the alias", target.name))
+    })?;
+    Ok(Command::DropModel { if_exists, targets })
+}
+
+/// Names and versions of what is to be dropped; `refused` gives message and hint for what has an alias in place of a version.
+pub(super) fn targets(
+    parser: &mut Parser<'_>,
+    refused: impl Fn(&ModelRef, &str) -> (String, String),
+) -> Result<Vec<(ModelName, Option<u32>)>, SqlError> {
     let mut targets = Vec::new();
     loop {
         let at = parser.peek_token_ref().span.start;
@@ -106,14 +118,13 @@ fn drop(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
             Selector::Default => None,
             Selector::Version(version) => Some(*version),
             Selector::Alias(alias) => {
-                let message = format!("DROP MODEL takes a model or a version, but \"{target}\" is an alias");
-                let hint = format!("ALTER MODEL {} DROP ALIAS {alias} removes the alias", target.name);
+                let (message, hint) = refused(&target, alias);
                 return Err(at_place(SqlError::new(SqlState::InvalidParameterValue, message).with_hint(hint), at));
             }
         };
         targets.push((target.name, version));
         if !parser.consume_token(&Token::Comma) {
-            return Ok(Command::DropModel { if_exists, targets });
+            return Ok(targets);
         }
     }
 }
@@ -147,7 +158,7 @@ pub(super) fn name(parser: &mut Parser<'_>) -> Result<ModelName, SqlError> {
 }
 
 /// `ctr`, `ctr@3`, `"ctr@3"` or `'ctr@3'`.
-pub(super) fn reference(parser: &mut Parser<'_>) -> Result<ModelRef, SqlError> {
+fn reference(parser: &mut Parser<'_>) -> Result<ModelRef, SqlError> {
     let at = parser.peek_token_ref().span.start;
     let mut written = fold(&parser.parse_identifier()?);
     if parser.consume_token(&Token::AtSign) {

@@ -2,9 +2,8 @@
 
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use stratagem_udfs::models::{ModelName, Selector};
 
-use super::model::{at_place, name, reference};
+use super::model::{at_place, name, targets};
 use super::{Command, words};
 use crate::sqlstate::{SqlError, SqlState};
 
@@ -49,24 +48,11 @@ fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Command, SqlError
 
 fn drop(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
     let if_exists = words(parser, &["IF", "EXISTS"]);
-    let mut targets: Vec<(ModelName, Option<u32>)> = Vec::new();
-    loop {
-        let at = parser.peek_token_ref().span.start;
-        let target = reference(parser)?;
-        let version = match target.selector {
-            Selector::Default => None,
-            Selector::Version(version) => Some(version),
-            Selector::Alias(_) => {
-                let message = format!("DROP PROMPT takes a prompt or a version, but \"{target}\" is neither");
-                let error = SqlError::new(SqlState::InvalidParameterValue, message).with_hint("prompts have versions and no aliases");
-                return Err(at_place(error, at));
-            }
-        };
-        targets.push((target.name, version));
-        if !parser.consume_token(&Token::Comma) {
-            return Ok(Command::DropPrompt { if_exists, targets });
-        }
-    }
+    let targets = targets(parser, |target, _| {
+        let message = format!("DROP PROMPT takes a prompt or a version, but \"{target}\" is neither");
+        (message, "prompts have versions and no aliases".to_owned())
+    })?;
+    Ok(Command::DropPrompt { if_exists, targets })
 }
 
 #[cfg(test)]
