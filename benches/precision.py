@@ -12,13 +12,10 @@ The Python needs benches/sql.txt; one that lacks it makes an environment that ha
 """
 
 import argparse
-import csv
-import datetime
 import importlib.util
 import json
 import logging
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -171,16 +168,6 @@ def report(rows):
     run.say(f"{first['cpu']}, {first['cores']} cores, one of them used for speed, {first['system']}; commit {first['commit']}; {first['date']} UTC")
 
 
-def keep(rows):
-    path = run.BENCHES / "results" / "precision.csv"
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
 def main():
     parser = argparse.ArgumentParser(description="Compares number formats of the weights of a click model.")
     parser.add_argument("--binary", default=run.values()["stratagem"], help="the built server [default: where make builds it]")
@@ -194,18 +181,12 @@ def main():
         python = run.environment_for("sql.txt")
         os.execv(python, [python, __file__, *sys.argv[1:]])
     logging.disable(logging.WARNING)  # the quantisation recommends other tools
-    circumstances = {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
-        "commit": run.commit(),
-        "cpu": run.cpu_name(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+    circumstances = run.circumstances()
     with tempfile.TemporaryDirectory(prefix="stratagem-bench-") as folder:
         rows = [row | circumstances for row in measure(arguments.binary, arguments.data / TABLE, Path(folder))]
     report(rows)
     if arguments.keep:
-        keep(rows)
+        run.keep("precision", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,9 @@ The Python needs benches/quality.txt; one that lacks it makes an environment tha
 """
 
 import argparse
-import csv
-import datetime
 import importlib.util
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -264,27 +261,10 @@ def report(rows):
     run.say(f"{first['cpu']}, {first['cores']} cores, {first['system']}; {first['peer_name']}; commit {first['commit']}; {first['date']} UTC")
 
 
-def keep(rows):
-    path = run.BENCHES / "results" / "quality_tables.csv"
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
 def circumstances():
     import lightgbm as peer
 
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
-        "peer_name": f"LightGBM {peer.__version__}",
-        "commit": run.commit(),
-        "cpu": run.cpu_name(),
-        "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+    return {"peer_name": f"LightGBM {peer.__version__}", **run.circumstances()}
 
 
 def benchmark(arguments, names):
@@ -309,7 +289,7 @@ def benchmark(arguments, names):
     if rows:
         report(rows)
     if rows and arguments.keep:
-        keep(rows)
+        run.keep("quality_tables", COLUMNS, rows)
     if means and not problems:
         run.say(json.dumps({"side": arguments.side, "tables": len(means), "mean_auc": round(sum(means) / len(means), 5)}))
     return problems

@@ -179,15 +179,27 @@ def reported(main):
         sys.exit(f"{Path(sys.argv[0]).stem}: {problem}")
 
 
-def keep(name, row):
+def circumstances():
+    """When, and on what."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
+        "commit": commit(),
+        "cpu": cpu_name(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def keep(name, columns, rows):
+    """Adds rows to benches/results/NAME.csv."""
     path = BENCHES / "results" / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
     new = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerows(rows)
 
 
 def run(path):
@@ -198,8 +210,9 @@ def run(path):
     ours, peers, answers = compare(bench)
     unit = bench["unit"]
     ratio = ratio_of(ours, peers, bench["better"])
+    here = circumstances()
     row = {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
+        "date": here.pop("date"),
         "ratio": f"{ratio:.2f}",
         "stratagem": number(statistics.median(ours)),
         "peer": number(statistics.median(peers)),
@@ -208,16 +221,13 @@ def run(path):
         "peer_range": spread(peers),
         "rounds": bench["rounds"],
         "peer_name": bench["peer_name"],
-        "commit": commit(),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
+        **here,
     }
     further = ""
     if "also" in bench:
         row["also"] = also(bench["also"], answers)
         further = f"; {row['also']}"
-    keep(path.stem, row)
+    keep(path.stem, list(row), [row])
     return f"{row['ratio']:>7}  {path.stem}: stratagem {row['stratagem']} {unit}, {bench['peer_name']} {row['peer']} {unit}{further}"
 
 

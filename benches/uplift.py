@@ -14,12 +14,9 @@ benchmark says so and measures nothing. The Python needs benches/uplift.txt; one
 """
 
 import argparse
-import csv
-import datetime
 import importlib.util
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -202,26 +199,6 @@ def report(rows):
     run.say(f"{first['cpu']}, {first['cores']} cores, {first['system']}; commit {first['commit']}; {first['date']} UTC")
 
 
-def keep(rows):
-    path = run.BENCHES / "results" / "uplift_learners.csv"
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
-def circumstances():
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
-        "commit": run.commit(),
-        "cpu": run.cpu_name(),
-        "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
 def benchmark(arguments):
     side = {"stratagem": f"stratagem_{DEFAULT}"}.get(arguments.side, arguments.side)
     with Server(arguments.binary, arguments.data) as server:
@@ -230,10 +207,11 @@ def benchmark(arguments):
     if side:
         run.say(json.dumps({"side": arguments.side, "qini": float(found[side]["qini"])}))
         return
-    rows = [row | circumstances() for row in found.values()]
+    here = run.circumstances()
+    rows = [row | here for row in found.values()]
     report(rows)
     if arguments.keep:
-        keep(rows)
+        run.keep("uplift_learners", COLUMNS, rows)
 
 
 def main():
