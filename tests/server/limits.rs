@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, pin_mut};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use crate::running::{Running, state};
+use crate::running::{Running, cancels_within_a_second, state};
 
 /// Computes until it is stopped, without a row before its end.
 const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000000000) AS a (x) WHERE x % 7 = 3";
@@ -43,19 +43,7 @@ async fn a_cancel_stops_a_statement_in_the_middle_of_its_rows() {
     {
         let rows = client.simple_query_raw(STREAMING).await.expect("started");
         pin_mut!(rows);
-        for _ in 0..100 {
-            rows.next().await.expect("a row").expect("no error yet");
-        }
-        client.cancel_token().cancel_query(NoTls).await.expect("the request is sent");
-        let asked = Instant::now();
-        let error = loop {
-            match rows.next().await {
-                Some(Ok(_)) => assert!(asked.elapsed() < Duration::from_secs(1), "rows go on"),
-                Some(Err(error)) => break error,
-                None => panic!("the statement ended by itself"),
-            }
-        };
-        assert_eq!(state(&error), "57014");
+        cancels_within_a_second(&client, rows).await;
     }
     server.wait_until_idle().await;
     assert_eq!(client.query_one("SELECT 2::int8", &[]).await.expect("usable").get::<_, i64>(0), 2);

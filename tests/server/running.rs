@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::parquet::arrow::ArrowWriter;
+use futures::{Stream, StreamExt};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
@@ -131,4 +133,21 @@ pub(crate) fn write_items(path: &Path, rows: i64) {
 /// The SQLSTATE of a failed statement.
 pub(crate) fn state(error: &tokio_postgres::Error) -> &str {
     error.code().map_or("none", |code| code.code())
+}
+
+/// Cancels a statement after a hundred of its rows: within a second there are no more, and the error says why.
+pub(crate) async fn cancels_within_a_second<T>(client: &Client, mut rows: Pin<&mut impl Stream<Item = Result<T, tokio_postgres::Error>>>) {
+    for _ in 0..100 {
+        rows.next().await.expect("a row").expect("no error yet");
+    }
+    client.cancel_token().cancel_query(NoTls).await.expect("the request is sent");
+    let asked = Instant::now();
+    let error = loop {
+        match rows.next().await {
+            Some(Ok(_)) => assert!(asked.elapsed() < Duration::from_secs(1), "rows go on"),
+            Some(Err(error)) => break error,
+            None => panic!("the statement ended by itself"),
+        }
+    };
+    assert_eq!(state(&error), "57014");
 }
