@@ -150,13 +150,9 @@ impl<C: Curve> Kernel for Rows<C> {
 }
 
 /// The `points` argument.
-fn points(function: &Function, arguments: &Constants, least: usize) -> Result<Option<usize>, Error> {
-    let Some(points) = arguments.count::<usize>("points")? else { return Ok(None) };
-    if (least..=MOST_POINTS).contains(&points) {
-        return Ok(Some(points));
-    }
-    let object = format!("argument points of {}", function.name);
-    Err(Error::value(object, format!("is {points}, but must be from {least} to {MOST_POINTS}")))
+fn points(arguments: &Constants, least: usize) -> Result<Option<usize>, Error> {
+    let points = arguments.count::<usize>("points")?;
+    points.map(|points| arguments.within("points", points, least..=MOST_POINTS)).transpose()
 }
 
 /// Numbers; NaN is NULL.

@@ -76,12 +76,7 @@ impl<P: Picture> PictureFunction<P> {
 
     fn fineness(arguments: &Constants) -> Result<usize, Error> {
         let (name, least, most) = P::FINENESS;
-        let given = arguments.count::<usize>(name)?.unwrap_or_default();
-        if (least..=most).contains(&given) {
-            return Ok(given);
-        }
-        let object = format!("argument {name} of {}", P::DECLARATION.name);
-        Err(Error::value(object, format!("is {given}, but must be from {least} to {most}")))
+        arguments.within(name, arguments.count::<usize>(name)?.unwrap_or_default(), least..=most)
     }
 }
 

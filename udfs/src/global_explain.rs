@@ -85,11 +85,9 @@ struct Options {
 
 impl Options {
     fn new(arguments: &Constants) -> Result<Self, Error> {
-        let object = |argument: &str| format!("argument {argument} of {}", DECLARATION.name);
-        let needed = |argument: &str| Error::value(object(argument), "is NULL");
+        let needed = |argument: &str| Error::value(format!("argument {argument} of {}", DECLARATION.name), "is NULL");
         let within = |argument: &str, most: usize| match arguments.count::<usize>(argument)? {
-            Some(value) if (1..=most).contains(&value) => Ok(value),
-            Some(value) => Err(Error::value(object(argument), format!("is {value}, but must be from 1 to {most}"))),
+            Some(value) => arguments.within(argument, value, 1..=most),
             None => Err(needed(argument)),
         };
         let seed = arguments.whole("seed").ok_or_else(|| needed("seed"))?.cast_unsigned();

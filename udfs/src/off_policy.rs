@@ -146,11 +146,7 @@ fn estimators(arguments: &Constants) -> Result<Vec<(&'static str, Estimator)>, E
 }
 
 fn level(arguments: &Constants) -> Result<f64, Error> {
-    let level = arguments.double("level")?;
-    if (0.5..=0.9999).contains(&level) {
-        return Ok(level);
-    }
-    Err(Error::value(format!("argument level of {}", DECLARATION.name), format!("is {level}, but must be from 0.5 to 0.9999")))
+    arguments.within("level", arguments.double("level")?, 0.5..=0.9999)
 }
 
 impl Relation for OffPolicy {

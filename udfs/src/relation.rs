@@ -2,7 +2,8 @@
 //! read. A function whose columns are declared is a [`Relation`], a node of its own; one that stands for a plan of the engine is an
 //! [`Expansion`], whose columns may depend on its arguments and on the query. One without a query is planned over a relation without rows.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -131,6 +132,15 @@ impl Constants {
             ScalarValue::Int32(value) => value.map(i64::from),
             _ => None,
         }
+    }
+
+    /// A value, if it is within these limits.
+    pub(crate) fn within<T: PartialOrd + Display>(&self, name: &str, value: T, limits: RangeInclusive<T>) -> Result<T, Error> {
+        if limits.contains(&value) {
+            return Ok(value);
+        }
+        let reason = format!("is {value}, but must be from {} to {}", limits.start(), limits.end());
+        Err(Error::value(format!("argument {name} of {}", self.function.name), reason))
     }
 
     /// A whole number that is not negative.

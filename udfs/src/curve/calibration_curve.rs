@@ -56,9 +56,7 @@ impl Curve for CalibrationCurve {
     fn options(arguments: &Constants) -> Result<Self::Options, Error> {
         let object = |argument: &str| format!("argument {argument} of {}", DECLARATION.name);
         let bins = arguments.count::<usize>("bins")?.ok_or_else(|| Error::value(object("bins"), "is NULL"))?;
-        if !(1..=MOST_BINS).contains(&bins) {
-            return Err(Error::value(object("bins"), format!("is {bins}, but must be from 1 to {MOST_BINS}")));
-        }
+        let bins = arguments.within("bins", bins, 1..=MOST_BINS)?;
         let strategy = match arguments.text("strategy")? {
             "uniform" => Strategy::Uniform,
             "quantile" => Strategy::Quantile,

@@ -45,7 +45,7 @@ impl Curve for LiftCurve {
 
     fn options(arguments: &Constants) -> Result<Self::Options, Error> {
         let needed = || Error::value(format!("argument points of {}", DECLARATION.name), "is NULL");
-        points(&DECLARATION, arguments, 1)?.ok_or_else(needed)
+        points(arguments, 1)?.ok_or_else(needed)
     }
 
     fn points(ranked: &Ranked, points: Self::Options) -> Vec<ArrayRef> {

@@ -45,7 +45,7 @@ impl Curve for RocCurve {
     type Options = Option<usize>;
 
     fn options(arguments: &Constants) -> Result<Self::Options, Error> {
-        points(&DECLARATION, arguments, 2)
+        points(arguments, 2)
     }
 
     fn points(ranked: &Ranked, points: Self::Options) -> Vec<ArrayRef> {
