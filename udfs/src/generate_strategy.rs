@@ -4,33 +4,33 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, StringArray, StructArray, UInt32Array};
-use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, StructArray};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use futures::future::try_join_all;
 use stratagem_models::language::{Completion, Engine, Finish, Sampling};
-use stratagem_models::prompt::{Prompt, Value};
+use stratagem_models::prompt::Prompt;
 
 use crate::ask::{Answering, Asked, Literals, Manner, Memory, Question};
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
 use crate::models::{Held, Models};
-use crate::prompt::{self, Variables};
+use crate::prompt;
 use crate::usage::{Meter, OnError};
 
 mod brief;
 pub mod candidates;
 mod check;
 mod copy;
+mod customers;
 mod template;
 
-use brief::{Brief, Given, promoting};
+use brief::{Brief, promoting};
 use check::Checker;
 use copy::Copy;
+use customers::{Customers, Row, judged_fields};
 
 /// The declaration of `generate_strategy`.
 pub static DECLARATION: Function = Function {
@@ -381,157 +381,6 @@ struct Call<'a> {
     judge: Option<&'a Held>,
     prompt: Option<&'a Prompt>,
     meter: &'a Arc<Meter>,
-}
-
-/// The rows of a call.
-struct Customers {
-    function: &'static Function,
-    fields: Vec<FieldRef>,
-    columns: Vec<ArrayRef>,
-    nulls: Option<NullBuffer>,
-    /// The columns that name what is promoted, as text.
-    promoting: Vec<(String, ArrayRef)>,
-    goal: ArrayRef,
-    channel: ArrayRef,
-    tone: ArrayRef,
-    offer: ArrayRef,
-    language: ArrayRef,
-    banned: ArrayRef,
-    seed: ArrayRef,
-}
-
-impl Customers {
-    fn new(function: &'static Function, arguments: &ScalarFunctionArgs) -> Result<Self> {
-        let rows = arguments.number_rows;
-        let argument = |name: &str, data_type: &DataType| -> Result<ArrayRef> {
-            match function.position(name).and_then(|position| arguments.args.get(position)) {
-                Some(value) => Ok(cast(&value.to_array(rows)?, data_type)?),
-                None => exec_err!("{} has no argument {name}", function.name),
-            }
-        };
-        let text = |name: &str| argument(name, &DataType::Utf8);
-        let Some(row) = arguments.args.first() else { return exec_err!("{} has no row", function.name) };
-        let row = row.to_array(rows)?;
-        let Some(row) = row.as_struct_opt() else { return Err(no_row(function, &arguments.arg_fields[0]).into()) };
-        let fields = row.fields().to_vec();
-        let promoting = promoting(&fields, function.name)?;
-        let promoting = promoting.into_iter().map(|place| Ok((fields[place].name().clone(), cast(row.column(place), &DataType::Utf8)?)));
-        Ok(Self {
-            function,
-            columns: row.columns().to_vec(),
-            nulls: row.nulls().cloned(),
-            promoting: promoting.collect::<Result<_>>()?,
-            goal: text("goal")?,
-            channel: text("channel")?,
-            tone: text("tone")?,
-            offer: text("offer")?,
-            language: text("language")?,
-            banned: text("banned")?,
-            seed: argument("seed", &DataType::Int64)?,
-            fields,
-        })
-    }
-}
-
-/// A row of them.
-struct Row<'a> {
-    customers: &'a Customers,
-    place: usize,
-}
-
-impl Row<'_> {
-    fn text<'a>(&self, column: &'a ArrayRef) -> Option<&'a str> {
-        let column = column.as_string::<i32>();
-        column.is_valid(self.place).then(|| column.value(self.place))
-    }
-
-    fn brief(&self) -> Result<Option<Brief>, Error> {
-        let customers = self.customers;
-        if customers.nulls.as_ref().is_some_and(|nulls| nulls.is_null(self.place)) {
-            return Ok(None);
-        }
-        let named = customers.promoting.iter().find_map(|(name, column)| {
-            let product = self.text(column).filter(|product| !product.trim().is_empty())?;
-            Some((name.as_str(), product))
-        });
-        let Some((column, product)) = named else { return Ok(None) };
-        let needed = |name: &str, column| {
-            let missing = || Error::value(format!("argument {name} of {}", customers.function.name), "is NULL");
-            self.text(column).ok_or_else(missing)
-        };
-        let given = Given {
-            product,
-            column,
-            offer: self.text(&customers.offer),
-            channel: needed("channel", &customers.channel)?,
-            goal: needed("goal", &customers.goal)?,
-            tone: needed("tone", &customers.tone)?,
-            language: needed("language", &customers.language)?,
-        };
-        Brief::new(&given, customers.function.name)
-    }
-
-    fn banned(&self) -> Vec<String> {
-        let banned = self.text(&self.customers.banned).unwrap_or_default().to_lowercase();
-        banned.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    }
-
-    fn seed(&self) -> i64 {
-        let seeds = self.customers.seed.as_primitive::<Int64Type>();
-        if seeds.is_valid(self.place) { seeds.value(self.place) } else { 0 }
-    }
-
-    /// A prompt with the values of the brief and of the row.
-    fn filled_in(&self, prompt: &Prompt, brief: &Brief) -> Result<String> {
-        let customers = self.customers;
-        let own = Variables::new(prompt, &customers.fields, &customers.columns)?;
-        let channel = brief.channel.to_string();
-        let decided = [
-            ("product", Value::Text(&brief.product)),
-            ("offer", brief.offer.as_deref().map_or(Value::Null, Value::Text)),
-            ("channel", Value::Text(&channel)),
-            ("goal", Value::Text(&brief.goal)),
-            ("tone", Value::Text(&brief.tone)),
-            ("language", Value::Text(brief.language.name())),
-        ];
-        // The brief comes last: what was decided counts.
-        Ok(prompt.template.render(own.at(self.place).chain(decided)).map_err(Error::from)?)
-    }
-
-    /// What a click model predicts for the drafts.
-    fn judged(&self, judge: &Held, brief: &Brief, drafts: &[Draft]) -> Result<Vec<Option<f64>>> {
-        let rows = drafts.len();
-        let fields = judged_fields(&self.customers.fields);
-        let here = UInt32Array::from_value(u32::try_from(self.place).unwrap_or(u32::MAX), rows);
-        let channel = brief.channel.to_string();
-        let columns = fields.iter().map(|field| -> Result<ArrayRef> {
-            let all = |text: Option<&str>| -> ArrayRef { Arc::new(StringArray::from(vec![text; rows])) };
-            let own = self.customers.fields.iter().position(|own| own == field && !COPY.contains(&own.name().as_str()));
-            Ok(match (own, field.name().as_str()) {
-                (Some(own), _) => take(&self.customers.columns[own], &here, None)?,
-                (None, "headline") => Arc::new(StringArray::from_iter_values(drafts.iter().map(|draft| &draft.copy.headline))),
-                (None, "body") => Arc::new(StringArray::from_iter_values(drafts.iter().map(|draft| draft.copy.body(brief)))),
-                (None, "product") => all(Some(&brief.product)),
-                (None, "offer") => all(brief.offer.as_deref()),
-                (None, "channel") => all(Some(&channel)),
-                (None, "goal") => all(Some(&brief.goal)),
-                (None, "tone") => all(Some(&brief.tone)),
-                (None, _) => all(Some(brief.language.code())),
-            })
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        let reader = judge.intake().bind(&judge.pinned().to_string(), &fields)?;
-        let scores = judge.model().map_err(Error::from)?.predict(&reader.read(&columns, rows)?).map_err(Error::from)?;
-        Ok(scores.task(0).map(|score| Some(f64::from(score)).filter(|score| !score.is_nan())).collect())
-    }
-}
-
-/// The columns that a click model is given.
-fn judged_fields(row: &[FieldRef]) -> Vec<FieldRef> {
-    let text = |name: &&str| Arc::new(Field::new(*name, DataType::Utf8, true));
-    let own = row.iter().filter(|field| !COPY.contains(&field.name().as_str())).cloned();
-    let lacking = BRIEF.iter().filter(|name| row.iter().all(|field| field.name() != *name));
-    own.chain(COPY.iter().map(text)).chain(lacking.map(text)).collect()
 }
 
 fn no_row(function: &Function, argument: &Field) -> Error {
