@@ -14,6 +14,7 @@ mod forward;
 mod gguf;
 mod graph;
 mod prefix;
+mod priority;
 mod quantise;
 mod queue;
 mod sampling;

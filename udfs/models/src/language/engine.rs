@@ -15,7 +15,7 @@ use super::forward::{Forward, Lazy};
 use super::queue::{Answer, Job, Queue, Ticket};
 use super::sampling::Sampling;
 use super::slab::Cell;
-use super::{Chat, Decoder, Facts, Precision, Tokens};
+use super::{Chat, Decoder, Facts, Precision, Tokens, priority};
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
@@ -198,7 +198,14 @@ impl Engine {
             let runtime = Arc::clone(runtime);
             Lazy::new(move || runtime.session_of_file(&path, limits.threads))
         };
-        let forward = Forward::new(graph(decoder.graph()), graph(decoder.lora_graph()), cell, facts.vocab)?;
+        let (plain, adapted) = (graph(decoder.graph()), graph(decoder.lora_graph()));
+        let load = || {
+            priority::give_way();
+            Forward::new(plain, adapted, cell, facts.vocab)
+        };
+        // The runtime's own threads have the priority of the thread that loads the model.
+        let loaded = std::thread::scope(|scope| scope.spawn(load).join());
+        let forward = loaded.map_err(|_| Error::Runtime { reason: "loading the language model panicked".to_owned() })??;
         let multiple = forward.multiple();
         let tokens = Arc::new(decoder.tokens()?);
         let chat = decoder.chat(&tokens)?;
@@ -208,6 +215,7 @@ impl Engine {
         let worker = worker::Worker::new(Arc::clone(&shared), forward, cell, limits, facts.eos.clone());
         let queue = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("language model".to_owned()).spawn(move || {
+            priority::give_way();
             // The rows' answers are given while the worker is unwound, those of the queue by closing it.
             if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
                 tracing::error!("the language model's thread panicked");
