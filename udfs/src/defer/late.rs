@@ -13,7 +13,8 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use super::node::Calls;
 
 /// Moves filters, sorts and limits below the steps of calls. Filters mostly are there by then, but the engine also moves what reads a field of a
-/// call's result below them.
+/// call's result below them. A sort stays above the calls too: what is above the last sort of a plan may run in partitions of its own, which
+/// end in no order. Where it does not, the rows are in order already and the engine takes the sort out again.
 #[derive(Debug)]
 pub(crate) struct CallLate;
 
@@ -26,7 +27,7 @@ impl OptimizerRule for CallLate {
         plan.transform_up_with_subqueries(|plan| {
             let moved = match &plan {
                 LogicalPlan::Filter(Filter { predicate, input, .. }) => filter_below(predicate, input)?,
-                LogicalPlan::Sort(Sort { expr, input, fetch }) => below(&Early::Sort(expr.clone(), *fetch), input)?,
+                LogicalPlan::Sort(sort) => below(&Early::of(sort), &sort.input)?.map(|input| again(sort, input)),
                 LogicalPlan::Limit(Limit { skip, fetch, input }) => below(&Early::Limit(skip.clone(), fetch.clone()), input)?,
                 _ => None,
             };
@@ -42,7 +43,25 @@ enum Early {
     Limit(Option<Box<Expr>>, Option<Box<Expr>>),
 }
 
+/// The sort over another input.
+fn again(sort: &Sort, input: LogicalPlan) -> LogicalPlan {
+    LogicalPlan::Sort(Sort { input: Arc::new(input), ..sort.clone() })
+}
+
 impl Early {
+    fn of(sort: &Sort) -> Self {
+        Self::Sort(sort.expr.clone(), sort.fetch)
+    }
+
+    /// Whether a plan is this sort, perhaps with a limit.
+    fn is_done_by(&self, plan: &LogicalPlan) -> bool {
+        match (self, plan) {
+            (Self::Sort(keys, fetch), LogicalPlan::Sort(sort)) => sort.expr == *keys && sort.fetch == *fetch,
+            (_, LogicalPlan::Limit(limit)) => self.is_done_by(&limit.input),
+            _ => false,
+        }
+    }
+
     fn over(&self, input: LogicalPlan) -> Result<LogicalPlan> {
         let input = Arc::new(input);
         Ok(match self {
@@ -109,6 +128,7 @@ fn below(early: &Early, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         }
         let input = match below(early, &step.input)? {
             Some(input) => input,
+            None if early.is_done_by(&step.input) => step.input.clone(),
             None => early.over(step.input.clone())?,
         };
         return plan.with_new_exprs(plan.expressions(), vec![input]).map(Some);
@@ -120,6 +140,11 @@ fn below(early: &Early, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         }
         LogicalPlan::SubqueryAlias(SubqueryAlias { input, schema, .. }) => {
             schema.iter().map(Column::from).zip(input.schema().iter().map(|field| Expr::Column(Column::from(field)))).collect()
+        }
+        // Of rows that were sorted before the calls, the first ones may be taken there too.
+        LogicalPlan::Sort(sort) if matches!(early, Early::Limit(..)) => {
+            let sorted = below(&Early::of(sort), &sort.input)?.is_some_and(|input| input == *sort.input);
+            return Ok(if sorted { below(early, &sort.input)?.map(|input| again(sort, input)) } else { None });
         }
         _ => return Ok(None),
     };

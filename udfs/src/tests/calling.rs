@@ -1,6 +1,6 @@
 //! How often models are called, and that calls work everywhere.
 
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
 
 use super::*;
 
@@ -49,6 +49,29 @@ async fn a_model_is_called_for_the_rows_that_are_asked_for() {
         ("SELECT (generate_strategy(c, n => 1)).body FROM customers c ORDER BY customer_id LIMIT 1", (1, 1)),
     ] {
         assert_eq!(called(&shop, sql).await, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn rows_stay_in_the_order_that_was_asked_for() {
+    let shop = Shop::open().await;
+    shop.train("ctr", "").await;
+    shop.run("CREATE TABLE scored AS SELECT *, predict_ctr('ctr', i) AS p FROM impressions i").await.unwrap();
+    // More rows than fit into a batch, so that they are scored by several threads.
+    for (columns, order) in [
+        ("id, #", "id"),
+        ("#", "id DESC"),
+        ("round(# * 1000) AS score, id % 7", "item_id, id"),
+        ("id, round(# * 1000) AS score, #", "user_id + item_id, id"),
+        ("id, #", "item_id, id LIMIT 3000"),
+        ("# + 1", "id LIMIT 3000 OFFSET 500"),
+    ] {
+        let statement = |call: &str, table: &str| format!("SELECT {} FROM {table} i ORDER BY {order}", columns.replace('#', call));
+        let with = statement("predict_ctr('ctr', i)", "impressions");
+        assert_eq!(shop.rows(&with).await, shop.rows(&statement("p", "scored")).await, "{with}");
+        let plan = shop.plan(&with).await.unwrap();
+        let plan = shop.context.execute_logical_plan(plan).await.unwrap().create_physical_plan().await.unwrap();
+        assert_eq!(plan.output_partitioning().partition_count(), 1, "{with}: partitions end in no order");
     }
 }
 
