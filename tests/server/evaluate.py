@@ -14,8 +14,13 @@ from scipy.stats import chisquare, norm, ttest_ind
 Z = norm.ppf(0.975)
 
 
+def number(value):
+    """As psql shows a number: 1.0 is 1."""
+    return f"{value:.6g}"
+
+
 def percent(value):
-    return f"{100 * value:.2f}".rstrip("0").rstrip(".")
+    return number(round(100 * value, 2))
 
 
 def off_policy(folder):
@@ -55,7 +60,7 @@ def experiment(folder):
             else:
                 p = ttest_ind(b, a, equal_var=False).pvalue
                 error = (a.var() / len(a) + b.var() / len(b)) ** 0.5
-            print(arm, outcome, f"{a.mean():.4f}", f"{b.mean():.4f}", f"{difference:.4f}", f"{difference - Z * error:.4f}", f"{difference + Z * error:.4f}", f"{p:.5f}", sep=" | ")
+            print(arm, outcome, *(number(round(value, 4)) for value in (a.mean(), b.mean(), difference, difference - Z * error, difference + Z * error)), number(round(p, 5)), sep=" | ")
     held = rows[rows.customer_id % 2 == 0]
     treated = held.arm != "No E-Mail"
     print("ate", f"{held.visit[treated].mean() - held.visit[~treated].mean():.4f}", sep=" | ")

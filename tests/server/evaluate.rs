@@ -20,7 +20,7 @@ const OFF_POLICY: [([&str; 5], &str, [&str; 3]); 4] = [
 const ARMS: [[&str; 8]; 4] = [
     ["Mens E-Mail", "visit", "0.1062", "0.1831", "0.0769", "0.0676", "0.0863", "0"],
     ["Womens E-Mail", "visit", "0.1062", "0.1541", "0.0479", "0.039", "0.0569", "0"],
-    ["Mens E-Mail", "spend", "0.5446", "1.2736", "0.7291", "0.3681", "1.09", "0.00008"],
+    ["Mens E-Mail", "spend", "0.5446", "1.2736", "0.7291", "0.3681", "1.09", "8e-05"],
     ["Womens E-Mail", "spend", "0.5446", "1.1093", "0.5647", "0.2028", "0.9267", "0.00223"],
 ];
 
@@ -73,7 +73,7 @@ fn psql_runs_the_evaluation_and_shows_the_numbers_of_other_libraries() {
     // qini, its interval, auuc, what an e-mail adds, what was predicted, and what it adds among the best.
     let held = rows.iter().find(|row| row.len() == 7 && row[4] == "0.0597").unwrap_or_else(|| panic!("no e-mail adds 0.0597 in\n{shown}"));
     let number = |cell: usize| held[cell].parse::<f64>().expect("a number");
-    assert!(number(0) > 0.0 && number(6) > number(4) && (number(5) - number(4)).abs() < 0.02, "{held:?}");
+    assert!(number(0) > 0.0 && number(1) < number(0) && number(0) < number(2) && (number(5) - number(4)).abs() < 0.02, "{held:?}");
     let deciles: Vec<f64> = rows
         .iter()
         .filter(|row| row.len() == 7 && row[1].parse::<u32>().is_ok_and(|n| n > 900))
@@ -81,4 +81,25 @@ fn psql_runs_the_evaluation_and_shows_the_numbers_of_other_libraries() {
         .collect();
     assert_eq!(deciles.len(), 10, "{shown}");
     assert!(deciles[..5].iter().sum::<f64>() > deciles[5..].iter().sum(), "an e-mail adds more at the top: {deciles:?}");
+}
+
+#[test]
+fn psql_warns_when_an_estimate_hangs_on_few_rows() {
+    let server = Running::start();
+    // Of 1,000 rows the first has nearly all weight.
+    let asked = |logged: &str| {
+        format!(
+            "SELECT estimator, rows FROM ml.off_policy(query => $$SELECT value % 2 AS click, 0.5 AS p_new, {logged} AS p_logged \
+             FROM generate_series(1, 1000)$$, reward => 'click', target => 'p_new', logged => 'p_logged')"
+        )
+    };
+    let hangs = psql(&server, &["-At", "-c", &asked("CASE WHEN value = 1 THEN 0.00001 ELSE 0.5 END")]);
+    let told = String::from_utf8_lossy(&hangs.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&hangs.stdout), "ips|1000\nsnips|1000\nclipped_ips|1000\n", "{told}");
+    let warnings: Vec<&str> = told.lines().filter(|line| line.starts_with("WARNING:  ")).collect();
+    assert_eq!(warnings.len(), 2, "{told}");
+    assert!(warnings[0].contains("the effective sample size of ml.off_policy is 1.0 of 1000 rows"), "{told}");
+    assert!(warnings[1].contains("one row has 98 % of all weight of ml.off_policy"), "{told}");
+    let rests = psql(&server, &["-At", "-c", &asked("0.5")]);
+    assert_eq!(String::from_utf8_lossy(&rests.stderr), "");
 }
