@@ -10,6 +10,7 @@ mod limits;
 mod models;
 mod prepared;
 mod readme;
+mod report;
 mod running;
 mod script;
 mod slt;
