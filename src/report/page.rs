@@ -160,7 +160,9 @@ fn precision_recall(facts: &Facts) -> String {
         let title = format!("from a score of {}: {} right, {} found", short(*threshold), percent(*precision), percent(*recall));
         chart.hint("", *recall, *precision, &title);
     }
-    chart.word("", 0.02, base + top * 0.025, "start", &format!("chance: {}", percent(base)));
+    // Below its line, for the curve ends on it from above; above it where there is no room.
+    let beside = if base > top * 0.08 { base - top * 0.065 } else { base + top * 0.025 };
+    chart.word("", 1.0, beside, "end", &format!("chance: {}", percent(base)));
     let cut = if top < 1.0 { format!(" The axis ends at {}.", percent(top)) } else { String::new() };
     let caption = format!("The more positive rows are to be found, the more of the others come along.{cut}");
     figure("Precision and recall", &caption, &chart.finish("Precision against recall"))

@@ -151,12 +151,9 @@ async fn a_browser_shows_the_report_within_its_width_in_light_and_dark() {
     let (other, uplift) = uplift_report().await;
     for (folder, page, pictures) in [(&server.data, &clicks, 6), (&other.data, &uplift, 3)] {
         let html = std::fs::read_to_string(page).expect("the page");
-        for width in [1280, 760, 360] {
-            let found = measured(&browser, folder, &html, width);
-            // Its width, the pictures that are seen, what sticks out, texts of a chart that lie on each other, and what was loaded.
-            let expected = format!("width={width} pictures={pictures} outside=0 small=0 crossed=0 loaded=0");
-            assert_eq!(found, expected, "{} at {width} pixels", page.display());
-        }
+        // Of each width: its pictures that are seen, what sticks out, texts of a chart that lie on each other, and what was loaded.
+        let expected = WIDTHS.map(|width| format!("width={width} pictures={pictures} outside=0 small=0 crossed=0 loaded=0"));
+        assert_eq!(measured(&browser, folder, &html), expected.join("; "), "{}", page.display());
         let shots = ["light", "dark"].map(|scheme| screenshot(&browser, folder, page, scheme));
         assert!(shots[0] != shots[1], "light and dark look the same");
     }
@@ -178,11 +175,13 @@ fn headless(browser: &Path, profile: &Path, arguments: &[String]) -> Output {
         .expect("the browser starts")
 }
 
-/// What a browser makes of the page in a frame of this width.
-fn measured(browser: &Path, folder: &Path, page: &str, width: u32) -> String {
+/// The widths of a desk, a tablet and a telephone, in pixels.
+const WIDTHS: [u32; 3] = [1280, 760, 360];
+
+/// What a browser makes of the page in frames of these widths.
+fn measured(browser: &Path, folder: &Path, page: &str) -> String {
     let page = page.replace('&', "&amp;").replace('"', "&quot;");
-    let script = "onload = () => {
-        const frame = document.querySelector('iframe');
+    let script = "onload = () => document.querySelector('p').textContent = [...document.querySelectorAll('iframe')].map(frame => {
         const root = frame.contentDocument.documentElement;
         const boxes = (selector, within = root) => [...within.querySelectorAll(selector)].map(element => element.getBoundingClientRect());
         const pictures = boxes('svg').filter(box => box.width > 200 && box.height > 50).length;
@@ -192,14 +191,12 @@ fn measured(browser: &Path, folder: &Path, page: &str, width: u32) -> String {
         const crossed = [...root.querySelectorAll('svg')].map(svg => boxes('text', svg))
             .flatMap(texts => texts.filter((a, i) => texts.slice(i + 1).some(b => meet(a, b)))).length;
         const loaded = frame.contentWindow.performance.getEntriesByType('resource').length;
-        document.querySelector('p').textContent =
-            `width=${root.scrollWidth} pictures=${pictures} outside=${outside} small=${small} crossed=${crossed} loaded=${loaded}`;
-    };";
-    let frame = format!(
-        "<!doctype html><meta charset=utf-8><p></p><iframe style=\"border:0;width:{width}px;height:8000px\" srcdoc=\"{page}\"></iframe><script>{script}</script>"
-    );
-    let wrapper = folder.join(format!("frame{width}.html"));
-    std::fs::write(&wrapper, frame).expect("written");
+        return `width=${root.scrollWidth} pictures=${pictures} outside=${outside} small=${small} crossed=${crossed} loaded=${loaded}`;
+    }).join('; ');";
+    let frame = |width: u32| format!("<iframe style=\"border:0;width:{width}px;height:8000px\" srcdoc=\"{page}\"></iframe>");
+    let frames = WIDTHS.map(frame).concat();
+    let wrapper = folder.join("frames.html");
+    std::fs::write(&wrapper, format!("<!doctype html><meta charset=utf-8><p></p>{frames}<script>{script}</script>")).expect("written");
     let shown = headless(browser, folder, &["--dump-dom".to_owned(), format!("file://{}", wrapper.display())]);
     let dom = String::from_utf8_lossy(&shown.stdout).into_owned();
     let found = dom.split_once("<p>").and_then(|(_, rest)| rest.split_once("</p>")).map(|(found, _)| found.to_owned());

@@ -70,8 +70,15 @@ pub static DECLARATION: Function = Function {
 };
 
 /// The metrics and the aggregates that compute them, in the order of the result.
-const METRICS: &[(&str, &str)] =
-    &[("auc", "auc_ci"), ("pr_auc", "pr_auc"), ("logloss", "logloss"), ("brier", "brier"), ("ece", "ece"), ("copc", "copc"), ("ks", "ks")];
+const METRICS: &[(&str, &str)] = &[
+    ("auc", "auc_ci"),
+    ("pr_auc", "pr_auc_ci"),
+    ("logloss", "logloss_ci"),
+    ("brier", "brier_ci"),
+    ("ece", "ece"),
+    ("copc", "copc"),
+    ("ks", "ks"),
+];
 
 static GROUPED: (&str, &str) = ("gauc", "gauc_ci");
 

@@ -58,6 +58,10 @@ async fn evaluate_measures_what_the_aggregates_do_and_records_it() {
         let aggregate = shop.number(&format!("SELECT {metric}(click, predict_ctr('ctr', i)) FROM ({query}) i")).await;
         assert!((value(metric)[1].parse::<f64>().unwrap() - aggregate).abs() < 1e-12, "{metric}");
     }
+    for metric in ["auc", "pr_auc", "logloss", "brier"] {
+        let [low, value, high] = [2, 1, 3].map(|column| value(metric)[column].parse::<f64>().unwrap());
+        assert!(low < value && value < high, "{metric}: {low} {value} {high}");
+    }
     let [low, auc, high] = [2, 1, 3].map(|column| value("auc")[column].parse::<f64>().unwrap());
     assert!(0.5 < low && low < auc && auc < high && high < 1.0, "{low} {auc} {high}");
     let kept = "SELECT metric, value, low, high FROM ml.evaluations WHERE split = 'query'";
