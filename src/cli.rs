@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Flags, LogConfig, LogFormat, ModelsFlags, ServerFlags};
 use crate::server::Server;
-use crate::{bandit, demo, doctor, models, sample};
+use crate::{bandit, demo, doctor, models, report, sample};
 
 /// A query server that speaks the PostgreSQL wire protocol, in which marketing models are SQL functions.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Verb {
     Serve(ServeArgs),
     /// Run the main job on the Open Bandit sample over a real connection: train, score, evaluate.
     Demo(demo::DemoArgs),
+    /// Write a page that shows what a model is worth on the rows of a query.
+    Report(report::ReportArgs),
     /// List, export and import models.
     #[command(subcommand)]
     Models(models::ModelsVerb),
@@ -72,6 +74,10 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => {
             drop(out);
             ended(demo::run(&args))
+        }
+        Verb::Report(args) => {
+            drop(out);
+            ended(report::run(&args))
         }
         Verb::Models(verb) => ended(models::run(&verb, &mut out)),
         Verb::Doctor(args) => match doctor::run(&args, &mut out) {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
 use crate::assets::Assets;
+use crate::client::{self, sentence};
 use crate::config::{Config, Flags, ServerFlags};
 use crate::server::Server;
 
@@ -48,17 +49,6 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
-fn sentence(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => {
-            let detail = db.detail().map(|d| format!("\nDETAIL: {d}")).unwrap_or_default();
-            let hint = db.hint().map(|h| format!("\nHINT: {h}")).unwrap_or_default();
-            format!("{} ({}){detail}{hint}", db.message(), db.code().code())
-        }
-        None => error.to_string(),
-    }
-}
-
 /// Runs the demo and prints what an analyst would see.
 ///
 /// # Errors
@@ -86,20 +76,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Error> {
 
 async fn play(server: &Server, data: &std::path::Path) -> Result<(), Error> {
     let address = server.address();
-    let parameters = format!("host={} port={} user=demo application_name=demo", address.ip(), address.port());
-    let (client, mut connection) = tokio_postgres::connect(&parameters, NoTls).await?;
-    let notices = tokio::spawn(async move {
-        while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            match message {
-                Ok(tokio_postgres::AsyncMessage::Notice(notice)) => {
-                    // a closed error stream leaves nobody to tell
-                    let _ = writeln!(io::stderr(), "{}: {}", notice.severity(), notice.message());
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-    });
+    let (client, notices) = client::connect(&address.ip().to_string(), address.port(), "demo").await?;
     for step in steps(SCRIPT) {
         match step {
             Step::Say(text) => writeln!(io::stdout(), "{text}")?,

@@ -11,11 +11,13 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod models;
+pub mod report;
 pub mod sample;
 pub mod server;
 pub mod store;
 
 mod cancel;
+mod client;
 mod connection;
 mod copy;
 mod encode;

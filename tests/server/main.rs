@@ -3,12 +3,14 @@
 mod clients;
 mod copy;
 mod demo;
+mod evaluate;
 mod exchange;
 mod generating;
 mod limits;
 mod models;
 mod prepared;
 mod readme;
+mod report;
 mod running;
 mod script;
 mod slt;

@@ -11,8 +11,8 @@ use stratagem_models::metrics::classification::{Line, report};
 
 use crate::confusion_matrix::{ERRORS, LABEL, PREDICTED, as_text, cells};
 use crate::declaration::{Column, Function, Kind, Parameter, Returns, Type};
-use crate::gather::{GatherExec, Kernel, without_nulls};
-use crate::relation::{Constants, Relation};
+use crate::gather::{GatherExec, Gathering, Kernel, without_nulls};
+use crate::relation::Constants;
 
 /// The declaration of `ml.classification_report`.
 pub static DECLARATION: Function = Function {
@@ -41,17 +41,9 @@ pub static DECLARATION: Function = Function {
 #[derive(Debug)]
 pub(crate) struct ClassificationReport;
 
-impl Relation for ClassificationReport {
+impl Gathering for ClassificationReport {
     fn declaration(&self) -> &'static Function {
         &DECLARATION
-    }
-
-    fn reads_only(&self) -> bool {
-        true
-    }
-
-    fn narrows(&self) -> bool {
-        true
     }
 
     fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {

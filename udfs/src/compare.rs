@@ -11,11 +11,11 @@ use stratagem_models::metrics::paired::{Difference, Pairs};
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
 use crate::evaluate::label;
-use crate::gather::{GatherExec, Kernel, numbers, without_nulls};
+use crate::gather::{GatherExec, Gathering, Kernel, numbers, without_nulls};
 use crate::models::{Held, Models};
 use crate::named;
 use crate::predict::score;
-use crate::relation::{Constants, Relation};
+use crate::relation::Constants;
 
 /// Below this probability a difference counts as more than chance.
 const LEVEL: f64 = 0.05;
@@ -50,6 +50,7 @@ pub static DECLARATION: Function = Function {
     example: "SELECT metric, a, b, difference, p_value, winner FROM ml.compare('ctr@1', 'ctr', query => $$SELECT * FROM impressions$$)",
     errors: &[
         Failure { sqlstate: "42704", when: "a model, a version or an alias does not exist" },
+        Failure { sqlstate: "42809", when: "a model is an uplift model, which gives no probability" },
         Failure { sqlstate: "42703", when: "the query has no column for the label or for a feature of a model" },
         Failure { sqlstate: "42804", when: "a column has a type that a model was not trained on, or the label is not boolean or numeric" },
         Failure { sqlstate: "22023", when: "a label is not 0 or 1, or `a` was imported and `label` is not given" },
@@ -65,17 +66,9 @@ pub(crate) struct Compare {
     pub(crate) predict_ctr: Arc<ScalarUDF>,
 }
 
-impl Relation for Compare {
+impl Gathering for Compare {
     fn declaration(&self) -> &'static Function {
         &DECLARATION
-    }
-
-    fn reads_only(&self) -> bool {
-        true
-    }
-
-    fn narrows(&self) -> bool {
-        true
     }
 
     fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {

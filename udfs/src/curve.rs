@@ -12,7 +12,7 @@ use stratagem_models::metrics::curves::{Ranked, Ranking};
 
 use crate::declaration::{Failure, Function, Parameter, Type};
 use crate::error::Error;
-use crate::gather::{GatherExec, Kernel, numbers, without_nulls};
+use crate::gather::{GatherExec, Gathering, Kernel, numbers, without_nulls};
 use crate::named;
 use crate::relation::{Constants, Relation};
 
@@ -78,17 +78,9 @@ fn names<C: Curve>(arguments: &Constants) -> Result<Vec<&str>, Error> {
     Ok([arguments.text("label")?, arguments.text("score")?].into_iter().chain(weight).collect())
 }
 
-impl<C: Curve> Relation for CurveFunction<C> {
+impl<C: Curve> Gathering for CurveFunction<C> {
     fn declaration(&self) -> &'static Function {
         C::DECLARATION
-    }
-
-    fn reads_only(&self) -> bool {
-        true
-    }
-
-    fn narrows(&self) -> bool {
-        true
     }
 
     fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {

@@ -13,7 +13,7 @@ use stratagem_models::metrics::uplift::{Curve, Uplift};
 
 use crate::declaration::{Column, Failure, Function, Parameter, Type};
 use crate::error::Error;
-use crate::gather::{GatherExec, Kernel, numbers, without_nulls};
+use crate::gather::{GatherExec, Gathering, Kernel, numbers, without_nulls};
 use crate::named;
 use crate::relation::{Constants, Relation};
 
@@ -95,17 +95,9 @@ fn named(arguments: &Constants) -> Result<Vec<(&'static str, Type, &str)>, Error
     Ok(columns)
 }
 
-impl<P: Picture> Relation for PictureFunction<P> {
+impl<P: Picture> Gathering for PictureFunction<P> {
     fn declaration(&self) -> &'static Function {
         P::DECLARATION
-    }
-
-    fn reads_only(&self) -> bool {
-        true
-    }
-
-    fn narrows(&self) -> bool {
-        true
     }
 
     fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {

@@ -1,4 +1,5 @@
-//! Table functions that take in all rows of their query before they answer: partition by partition, what they keep counted by the memory pool.
+//! Table functions that take in all rows of a plan over their query before they answer: partition by partition, what they keep counted by
+//! the memory pool.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
@@ -21,6 +23,46 @@ use tokio::sync::mpsc;
 
 use crate::declaration::Function;
 use crate::notice::{self, Severity};
+use crate::relation::{Constants, Relation};
+
+/// A table function that measures or judges: it reads the columns it needs, and most leave everything as it is.
+pub(crate) trait Gathering: fmt::Debug + Send + Sync {
+    /// Its declaration.
+    fn declaration(&self) -> &'static Function;
+
+    /// Whether it changes nothing.
+    fn reads_only(&self) -> bool {
+        true
+    }
+
+    /// The plan that it reads: the columns it needs, computed by the engine.
+    fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan>;
+
+    /// The plan that runs it over that plan, a [`GatherExec`].
+    fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>;
+}
+
+impl<G: Gathering> Relation for G {
+    fn declaration(&self) -> &'static Function {
+        Gathering::declaration(self)
+    }
+
+    fn reads_only(&self) -> bool {
+        Gathering::reads_only(self)
+    }
+
+    fn narrows(&self) -> bool {
+        true
+    }
+
+    fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {
+        Gathering::input(self, arguments, query)
+    }
+
+    fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Gathering::plan(self, arguments, query, input)
+    }
+}
 
 /// What takes the rows in and answers.
 pub(crate) trait Kernel: Send + Sized + 'static {

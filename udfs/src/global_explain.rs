@@ -14,10 +14,10 @@ use stratagem_models::metrics::statistic::Invalid;
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
 use crate::evaluate::label;
-use crate::gather::{GatherExec, Kernel};
+use crate::gather::{GatherExec, Gathering, Kernel};
 use crate::models::{Held, Models};
 use crate::named;
-use crate::relation::{Constants, Relation};
+use crate::relation::Constants;
 
 mod sample;
 
@@ -57,6 +57,7 @@ pub static DECLARATION: Function = Function {
     example: "SELECT feature, importance, bar(importance, 0, 0.5, 20) FROM ml.global_explain('ctr', query => $$SELECT * FROM impressions$$, repeats => 2)",
     errors: &[
         Failure { sqlstate: "42704", when: "the model, the version or the alias does not exist" },
+        Failure { sqlstate: "42809", when: "the model is an uplift model, which gives no probability" },
         Failure { sqlstate: "42703", when: "the query has no column for the label or for a feature of the model" },
         Failure {
             sqlstate: "42804",
@@ -95,22 +96,15 @@ impl Options {
     }
 }
 
-impl Relation for GlobalExplain {
+impl Gathering for GlobalExplain {
     fn declaration(&self) -> &'static Function {
         &DECLARATION
-    }
-
-    fn reads_only(&self) -> bool {
-        true
-    }
-
-    fn narrows(&self) -> bool {
-        true
     }
 
     fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {
         Options::new(arguments)?;
         let held = Held::new(&self.0, arguments.text("model")?).map_err(Error::from)?;
+        held.intake().check_probability(held.pinned())?;
         let model = held.pinned().to_string();
         let schema = query.schema();
         // Says what is missing or of a wrong type, with the words of the model.

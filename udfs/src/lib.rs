@@ -65,6 +65,7 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     let evaluate = evaluate::Evaluate {
         models: Arc::clone(&models),
         predict_ctr: Arc::clone(&predict_ctr),
+        predict_uplift: Arc::clone(&predict_uplift),
         aggregates: metric::functions().collect(),
     };
     let predict = predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift };

@@ -11,9 +11,9 @@ use stratagem_models::metrics::statistic::{Column as Values, Invalid, Statistic}
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
-use crate::gather::{GatherExec, Kernel, numbers, without_nulls};
+use crate::gather::{GatherExec, Gathering, Kernel, numbers, without_nulls};
 use crate::named;
-use crate::relation::{Constants, Relation};
+use crate::relation::Constants;
 use crate::spelling;
 
 /// The declaration of `ml.off_policy`.
@@ -149,17 +149,9 @@ fn level(arguments: &Constants) -> Result<f64, Error> {
     arguments.within("level", arguments.double("level")?, 0.5..=0.9999)
 }
 
-impl Relation for OffPolicy {
+impl Gathering for OffPolicy {
     fn declaration(&self) -> &'static Function {
         &DECLARATION
-    }
-
-    fn reads_only(&self) -> bool {
-        true
-    }
-
-    fn narrows(&self) -> bool {
-        true
     }
 
     fn input(&self, arguments: &Constants, query: LogicalPlan) -> Result<LogicalPlan> {

@@ -13,6 +13,7 @@
 //! A version appears by one rename of a folder whose files are on disk already, so a reader or a crash never meets half of one.
 
 mod evaluations;
+mod exact;
 mod known;
 mod manifest;
 mod name;

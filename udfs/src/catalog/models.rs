@@ -26,6 +26,7 @@ pub(super) static TABLE: Table = Table {
         )
         .nullable(),
         Column::new("label", Type::Text, "The label column of the training query.").nullable(),
+        Column::new("treatment", Type::Text, "The column that told who was treated; NULL for other than uplift models.").nullable(),
         Column::new("features", Type::Text, "The columns it reads, with their types.").nullable(),
         Column::new("rows", Type::BigInt, "The rows of the training query.").nullable(),
         Column::new("positives", Type::BigInt, "The rows with label 1 among them; with an outcome above one half, where it is a number.")
@@ -64,6 +65,7 @@ fn values(models: &Models) -> Result<Vec<ArrayRef>> {
         times(versions.iter().map(VersionInfo::created_at)),
         texts(manifests().map(|m| m.map(Manifest::model_type))),
         texts(manifests().map(|m| m.map(|m| m.source.label.as_str()).filter(|label| !label.is_empty()))),
+        texts(manifests().map(|m| m.and_then(Manifest::uplift).map(|uplift| uplift.treatment.as_str()))),
         texts(manifests().map(|m| m.map(columns))),
         bigints(trained().map(|m| m.map(|m| m.rows))),
         bigints(trained().map(|m| m.map(|m| m.positives))),

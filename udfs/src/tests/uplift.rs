@@ -58,6 +58,60 @@ async fn stages_and_epochs_come_as_they_happen_with_the_nets_of_each() {
 }
 
 #[tokio::test]
+async fn evaluate_measures_an_uplift_model_as_the_aggregates_do_and_records_it() {
+    let shop = shop().await;
+    shop.rows(&call(", learner => 't'")).await;
+    let rows = shop.rows("SELECT * FROM ml.evaluate('who', $$SELECT * FROM experiment WHERE id > 3000$$)").await;
+    let names: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(names, ["rows", "treated", "qini", "auuc", "ate", "uplift_at_k", "predicted_uplift"]);
+    let scored = "FROM (SELECT *, predict_uplift('who', e) AS uplift FROM experiment e WHERE id > 3000) AS s";
+    for (position, call) in [
+        "count(*)",
+        "count(*) FILTER (WHERE treated)",
+        "qini(visit, treated, uplift)",
+        "auuc(visit, treated, uplift)",
+        "ate(visit, treated)",
+        "uplift_at_k(visit, treated, uplift)",
+        "avg(uplift)",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (measured, expected) = (rows[position][1].parse::<f64>().unwrap(), shop.number(&format!("SELECT {call} {scored}")).await);
+        assert!((measured - expected).abs() < 1e-12, "{call}: {measured} {expected}");
+    }
+    for row in &rows[2..5] {
+        let [value, low, high] = [1, 2, 3].map(|column| row[column].parse::<f64>().unwrap());
+        assert!(0.0 < low && low < value && value < high, "{row:?}");
+    }
+    assert_eq!(shop.rows("SELECT metric, value, low, high FROM ml.evaluations WHERE split = 'query'").await, rows);
+    assert_eq!(shop.value("SELECT treatment FROM ml.models").await, "treated");
+    let other = "SELECT value FROM ml.evaluate('who', $$SELECT item_id, price, visit, 1 - treated::int AS mailed FROM experiment$$, \
+                 treatment => 'mailed') WHERE metric = 'ate'";
+    assert!(shop.number(other).await < 0.0);
+    for (sql, message) in [
+        (
+            "SELECT * FROM ml.evaluate('who', $$SELECT item_id, price, visit FROM experiment$$)",
+            "ml.evaluate needs column \"treated\", which is not there",
+        ),
+        (
+            "SELECT * FROM ml.evaluate('who', $$SELECT * FROM experiment$$, group_col => 'arm')",
+            "argument group_col of ml.evaluate is for models of a probability, which this model is not",
+        ),
+        (
+            "SELECT * FROM ml.global_explain('who', $$SELECT * FROM experiment$$)",
+            "model \"who@1\" is an uplift model, which gives no probability",
+        ),
+        (
+            "SELECT * FROM ml.compare('who', 'who', $$SELECT * FROM experiment$$)",
+            "model \"who@1\" is an uplift model, which gives no probability",
+        ),
+    ] {
+        assert_eq!(shop.refusal(sql).await.message, message, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_row_can_be_given_in_every_way_and_the_treatment_is_not_needed() {
     let shop = shop().await;
     shop.rows(&call(", learner => 's'")).await;
@@ -170,6 +224,10 @@ async fn amounts_and_propensities_are_taken_from_columns() {
     while let Ok(notice) = shop.notices.try_recv() {
         notices.push(notice.message);
     }
+    let judged = "SELECT metric, value FROM ml.evaluate('spend', $$SELECT * , CASE WHEN visit THEN 20 ELSE 0 END AS spend FROM experiment$$) \
+                  WHERE metric = 'qini'";
+    let area = "SELECT 'qini', qini(CASE WHEN visit THEN 20 ELSE 0 END, treated, predict_uplift('spend', e), definition => 'per_head') FROM experiment e";
+    assert_eq!(shop.rows(judged).await, shop.rows(area).await);
     assert_eq!(notices[0], "training spend on 6000 rows of 2 columns");
     assert_eq!(notices[1], "outcome \"spend\" has other values than 0 and 1: predict_uplift gives the change of its expected value");
 }

@@ -28,10 +28,13 @@ pub struct Figure {
     /// What was measured, such as `auc`.
     pub metric: String,
     /// The value; none where there is none, or it is not finite.
+    #[serde(with = "super::exact")]
     pub value: Option<f64>,
     /// The lower end of its 95 % interval, if it has one.
+    #[serde(with = "super::exact")]
     pub low: Option<f64>,
     /// The upper end.
+    #[serde(with = "super::exact")]
     pub high: Option<f64>,
 }
 
@@ -140,5 +143,21 @@ mod tests {
         assert_eq!(list[0].query_sha256, sha256(b"SELECT 1"));
         fs::write(folder.path().join(".evaluations/1.json"), "{").unwrap();
         assert_eq!(open().list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn figures_come_back_to_the_last_bit_and_those_of_older_records_as_numbers() {
+        let numbers = (1..2000).map(|n| f64::from(n).sqrt().recip()).chain([5e-324, 1.7e308, -0.0, 4.35, 0.1 + 0.2]);
+        let figures: Vec<Figure> =
+            numbers.map(|n| Figure { metric: "auc".to_owned(), value: Some(n), low: Some(-n), high: None }).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let evaluations = Evaluations::open(folder.path().to_owned()).unwrap();
+        evaluations.add(Measurement { figures: figures.clone(), ..measurement(1) }).unwrap();
+        let bits = |figures: &[Figure]| figures.iter().map(|f| (f.value.map(f64::to_bits), f.low.map(f64::to_bits))).collect::<Vec<_>>();
+        assert_eq!(bits(&evaluations.list().unwrap()[0].measurement.figures), bits(&figures));
+        let older = r#"{"id":1,"at":"","query_sha256":"","model":"ctr","version":1,"query":"","rows":9,
+                        "figures":[{"metric":"auc","value":0.75,"low":0.25,"high":null}]}"#;
+        fs::write(folder.path().join("1.json"), older).unwrap();
+        assert_eq!(evaluations.list().unwrap()[0].measurement.figures, measurement(1).figures);
     }
 }

@@ -100,6 +100,14 @@ impl Manifest {
         }
     }
 
+    /// What there is to say of an uplift model; none for another one.
+    pub fn uplift(&self) -> Option<&Uplift> {
+        match &self.kind {
+            Kind::Uplift(uplift) => Some(uplift),
+            Kind::Click | Kind::Onnx(_) => None,
+        }
+    }
+
     /// The features that a row has to have: those of an uplift model are without the treatment.
     pub fn inputs(&self) -> &[Feature] {
         match &self.kind {

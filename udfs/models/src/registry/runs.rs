@@ -82,6 +82,7 @@ pub struct Metric {
     /// What was measured, such as `loss` or `auc`.
     pub metric: String,
     /// The value; `None` stands for one that is not finite.
+    #[serde(with = "super::exact")]
     pub value: Option<f64>,
     /// When, RFC 3339 in UTC.
     pub at: String,
@@ -95,6 +96,7 @@ pub struct Evaluation {
     /// What was measured, such as `loss` or `auc`.
     pub metric: String,
     /// The value; `None` stands for one that is not finite.
+    #[serde(with = "super::exact")]
     pub value: Option<f64>,
     /// How many rows.
     pub rows: u64,
