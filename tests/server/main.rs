@@ -14,3 +14,4 @@ mod script;
 mod slt;
 mod stop;
 mod storage;
+mod transactions;
