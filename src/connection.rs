@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     portals: Portals,
     /// Several statements came in one message and share a transaction.
     together: bool,
+    /// The statement at hand is the last of a simple query, whose transaction ends with it.
+    last: bool,
     /// After an error in the extended protocol, until Sync.
     skipping: bool,
 }
@@ -119,8 +121,12 @@ impl Connection {
         self.out.put_report(&error, text)
     }
 
-    fn complete(&mut self, tag: String, reports: Vec<(&'static str, String)>) -> Result<(), SqlError> {
-        for (name, value) in reports {
+    async fn complete(&mut self, tag: String, reports: Vec<(&'static str, String)>) -> Result<(), SqlError> {
+        if self.last {
+            self.session.settle().await?;
+        }
+        let chosen = self.session.chosen()?;
+        for (name, value) in reports.into_iter().chain(chosen) {
             self.out.put(&PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)))?;
         }
         self.out.put(&PgWireBackendMessage::CommandComplete(CommandComplete::new(tag)))
@@ -168,7 +174,11 @@ impl Connection {
             self.session.admit(Some(command))?;
             self.admit_cursor(cursor)?;
         }
-        let mut outcome = guard.run(self.session.run(command, prepared, values)).await?;
+        let mut outcome = match command {
+            // is not given up halfway
+            Command::Commit => self.session.run(command, prepared, values).await?,
+            _ => guard.run(self.session.run(command, prepared, values)).await?,
+        };
         match command {
             Command::Declare { cursor, .. } => outcome = self.declare(cursor, prepared, outcome)?,
             Command::Close(name) => self.close_cursor(name.as_deref())?,

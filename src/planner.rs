@@ -22,7 +22,7 @@ use crate::catalog;
 use crate::names;
 use crate::session::Own;
 use crate::sqlstate::{SqlError, SqlState};
-use crate::store::StoredView;
+use crate::store::{StoredView, TEMPORARY};
 use crate::system;
 
 /// The one catalog of the server, which clients see as the database.
@@ -98,7 +98,7 @@ pub(crate) async fn find(state: &SessionState, path: &[String], name: &TableRefe
         return Err(SqlError::new(SqlState::FeatureNotSupported, message).with_hint(format!("the only database is \"{DATABASE}\"")).into());
     }
     let Some(database) = state.catalog_list().catalog(DATABASE) else { return Ok(None) };
-    let implicit = [SYSTEM_SCHEMA.to_owned()];
+    let implicit = [TEMPORARY.to_owned(), SYSTEM_SCHEMA.to_owned()];
     let schemas: Vec<&str> = match name.schema() {
         Some(schema) => vec![schema],
         None => implicit.iter().chain(path).map(String::as_str).collect(),

@@ -182,7 +182,6 @@ impl Engine {
         let store = Store::open(&config.state(), store::Limits { max_bytes: Some(config.limits.table_disk.as_u64()) })
             .map_err(|e| state_error(e.to_string()))?;
         let catalog = DataCatalog::open(&config.data).map_err(|e| Error::Data { path: config.data.clone(), reason: e.to_string() })?;
-        catalog.mount(store::SCHEMA, store.schema());
         let models = models(config).map_err(|e| state_error(e.to_string()))?;
 
         let options = SessionConfig::new()
@@ -190,7 +189,7 @@ impl Engine {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
             .with_target_partitions(partitions)
-            .with_extension(Arc::new(System::new(Arc::clone(&store))));
+            .with_extension(Arc::new(System::new(vec![config.data.clone(), config.state().join("tables")])));
         let builder = SessionStateBuilder::new().with_default_features().with_config(options).with_runtime_env(memory_and_disk(config)?);
         let context = SessionContext::new_with_state(stratagem_udfs::register_all(builder, Arc::clone(&models)).build());
         stratagem_udfs::catalog::mount(&models, |schema, tables| catalog.mount(schema, tables));

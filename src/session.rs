@@ -1,5 +1,7 @@
 //! One client's session: its settings, its transaction, and how its commands are planned and run.
 
+mod catalog;
+mod change;
 mod constant;
 mod copy;
 pub(crate) mod functions;
@@ -10,11 +12,11 @@ mod own;
 mod parameters;
 mod prompt;
 mod rewrite;
+mod transaction;
 mod write;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ParamValues;
@@ -37,6 +39,7 @@ use crate::server::Engine;
 use crate::settings::Settings;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::{Command, Fetch};
+use crate::store::Draft;
 use crate::system::{Presence, System};
 
 pub(crate) use copy::Intake;
@@ -44,40 +47,10 @@ pub(crate) use kept::Kept;
 pub(crate) use own::{Own, OwnCursor, OwnStatement};
 pub(crate) use parameters::{Parameters, wire_type};
 pub(crate) use rewrite::rewrite;
+pub(crate) use transaction::Transaction;
 
 /// Batches made ahead of the client.
 const BATCHES_AHEAD: usize = 2;
-
-/// Where the session stands between BEGIN and COMMIT.
-#[derive(Debug)]
-pub(crate) enum Transaction {
-    /// No block: each statement stands alone.
-    Idle,
-    /// In a block.
-    Open(Block),
-    /// A statement of the block failed; only its end is accepted.
-    Failed(Block),
-}
-
-impl Transaction {
-    /// When the block was begun.
-    fn started(&self) -> Option<DateTime<Utc>> {
-        match self {
-            Transaction::Idle => None,
-            Transaction::Open(block) | Transaction::Failed(block) => Some(block.started),
-        }
-    }
-}
-
-/// What a transaction block keeps.
-#[derive(Debug)]
-pub(crate) struct Block {
-    /// The settings that ROLLBACK restores.
-    before: Settings,
-    /// The settings that COMMIT keeps: without what SET LOCAL changed.
-    keep: Settings,
-    started: DateTime<Utc>,
-}
 
 /// A statement with what the client must know before it runs.
 #[derive(Debug, Default)]
@@ -154,6 +127,8 @@ pub(crate) struct Session {
     state: SessionState,
     pub(crate) settings: Settings,
     pub(crate) transaction: Transaction,
+    /// The writable schemas with what this session has changed and not committed.
+    draft: Arc<Draft>,
     /// What functions know of who asks.
     client: Arc<Client>,
     /// What other sessions see of this one.
@@ -169,14 +144,20 @@ impl Session {
     pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (sender, notices) = Notices::channel();
         let client = Arc::new(Client::new(pid, user));
-        let own = Arc::new(Own::new(user));
+        let own = Arc::new(Own::new(user, &settings));
         let config = engine.base.config().clone().with_extension(Arc::new(sender));
-        let config = config.with_extension(Arc::clone(&client)).with_extension(Arc::clone(&own));
-        let mut state =
-            SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config).build();
+        let draft = engine.store.draft();
+        let config = config.with_extension(Arc::clone(&client)).with_extension(Arc::clone(&own)).with_extension(Arc::clone(&draft));
+        let mut builder = SessionStateBuilder::new_from_existing(engine.base.clone()).with_session_id(format!("{pid}")).with_config(config);
+        if let Some(common) = engine.base.catalog_list().catalog(planner::DATABASE) {
+            let database = Arc::new(catalog::Database { common, draft: Arc::clone(&draft) });
+            builder = builder.with_catalog_list(Arc::new(catalog::Databases(database)));
+        }
+        let mut state = builder.build();
         let presence = state.config().get_extension::<System>().map(|system| Arc::clone(&system.activity).enter(pid, user));
         functions::register(&mut state, pid, user);
-        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, client, presence, own, told: Vec::new() };
+        let told = Vec::new();
+        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, draft, client, presence, own, told };
         session.apply_settings();
         (session, notices)
     }
@@ -196,6 +177,18 @@ impl Session {
             functions::put(&mut self.state, function);
         }
         functions::follow(&mut self.state, &self.settings);
+        self.own.follow(&self.settings);
+    }
+
+    /// Sets what the statement that has ended has asked for with `set_config`, and gives what the client must be told.
+    pub(crate) fn chosen(&mut self) -> Result<Vec<(&'static str, String)>, SqlError> {
+        let mut reports = Vec::new();
+        for choice in self.own.asked() {
+            if let Outcome::Done { reports: more, .. } = self.set(choice.local, &choice.name, choice.value.as_deref())? {
+                reports.extend(more);
+            }
+        }
+        Ok(reports)
     }
 
     /// Plans a command as far as a client may ask before it runs: parameter types and result columns.
@@ -215,6 +208,14 @@ impl Session {
                 (parameters, Some(columns))
             }
             Command::Insert { statement, .. } => (self.plan_typed(statement, told).await?.1, None),
+            Command::Update { target, update } => {
+                let query = self.as_query(target, Some(update), None).await?;
+                (self.plan_typed(&query, told).await?.1, None)
+            }
+            Command::Delete { target, delete } => {
+                let query = self.as_query(target, None, Some(delete)).await?;
+                (self.plan_typed(&query, told).await?.1, None)
+            }
             Command::Declare { query, .. } => (self.plan_typed(query, told).await?.1, None),
             Command::CreateTableAs { query, .. } => {
                 let (_, parameters) = self.plan_typed(&Statement::Query(query.clone()), told).await?;
@@ -229,7 +230,7 @@ impl Session {
 
     /// Refuses what a failed transaction does not accept: everything but its end.
     pub(crate) fn admit(&self, command: Option<&Command>) -> Result<(), SqlError> {
-        if matches!(self.transaction, Transaction::Failed(_)) && !command.is_some_and(Command::ends_transaction) {
+        if matches!(self.transaction, Transaction::Failed(_)) && !command.is_some_and(Command::ends_failure) {
             let message = "current transaction is aborted, commands ignored until end of transaction block";
             return Err(SqlError::new(SqlState::InFailedTransaction, message));
         }
@@ -237,12 +238,12 @@ impl Session {
     }
 
     /// Refuses to write where only reading is allowed, and where what is written could not be rolled back.
-    fn admit_writing(&self, words: &str) -> Result<(), SqlError> {
+    fn admit_writing(&self, words: &str, alone: bool) -> Result<(), SqlError> {
         let block = !matches!(self.transaction, Transaction::Idle);
         if self.settings.read_only(block) {
             return Err(SqlError::new(SqlState::ReadOnlyTransaction, format!("cannot execute {words} in a read-only transaction")));
         }
-        if block {
+        if block && alone {
             let message = format!("{words} cannot run inside a transaction block, because it can't be rolled back");
             return Err(
                 SqlError::new(SqlState::FeatureNotSupported, message).with_hint("COMMIT first, or turn autocommit on in the client")
@@ -259,12 +260,21 @@ impl Session {
         }
         self.admit(Some(command))?;
         if command.writes() {
-            self.admit_writing(command.words())?;
+            self.admit_writing(command.words(), command.stands_alone())?;
         }
+        self.pin();
         match command {
             Command::Query(statement) => self.query(statement, &of.kept, values, "SELECT", true).await,
             Command::Explain(statement) => self.query(statement, &of.kept, values, "EXPLAIN", false).await,
             Command::Insert { target, statement } => self.insert(target, statement, values).await,
+            Command::Delete { target, delete } => self.delete(target, delete, values).await,
+            Command::Update { target, update } => self.update(target, update, values).await,
+            Command::Truncate(targets) => self.truncate(targets).await,
+            Command::Alter { target, if_exists, alterations } => self.alter(target, *if_exists, alterations).await,
+            Command::Rename { kind, target, if_exists, to } => self.rename(*kind, target, *if_exists, to, command.words()).await,
+            Command::Comment { kind, target, column, text } => self.comment(*kind, target, column.as_deref(), text.as_deref()).await,
+            Command::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),
+            Command::DropSchema { names, if_exists, cascade } => self.drop_schemas(names, *if_exists, *cascade),
             Command::CreateTableAs { target, if_not_exists, columns, query } => {
                 self.create_table_as(target, *if_not_exists, columns, query, values).await
             }
@@ -293,9 +303,13 @@ impl Session {
             }
             Command::Discard { all } => self.discard(*all),
             Command::Deallocate(_) => Ok(done(command.words())),
-            Command::Begin { words, read_only } => self.begin(words, *read_only),
-            Command::Commit => Ok(self.commit()),
+            Command::Begin { words, read_only, isolation } => self.begin(words, *read_only, isolation.as_deref()),
+            Command::Commit => self.commit().await,
             Command::Rollback => Ok(self.rollback()),
+            Command::Savepoint(name) => self.savepoint(name),
+            Command::Release(name) => self.release(name),
+            Command::RollbackTo(name) => self.rollback_to(name),
+            Command::Listen(words) => Ok(done(words)),
         }
     }
 
@@ -323,14 +337,6 @@ impl Session {
     /// Memory of the server for something the session keeps.
     pub(crate) fn reserve(&self, what: String) -> MemoryReservation {
         MemoryConsumer::new(what).register(&self.state.runtime_env().memory_pool)
-    }
-
-    /// The block has failed if there is one.
-    pub(crate) fn fail(&mut self) {
-        self.transaction = match std::mem::replace(&mut self.transaction, Transaction::Idle) {
-            Transaction::Open(block) => Transaction::Failed(block),
-            other => other,
-        };
     }
 
     /// Keeps a notice for the client, if it wants to hear of it.
@@ -398,7 +404,7 @@ impl Session {
             None => self.plan_with(statement.clone(), values).await?,
         };
         if stratagem_udfs::writes(&plan) {
-            self.admit_writing("finetune")?;
+            self.admit_writing("finetune", true)?;
         }
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
         let rows = match constant::row(&self.state, &plan) {
@@ -499,48 +505,13 @@ impl Session {
             return Err(SqlError::new(SqlState::ActiveTransaction, "DISCARD ALL cannot run inside a transaction block"));
         }
         self.settings.reset_all();
+        self.draft.discard_temporary();
         self.apply_settings();
         Ok(Outcome::Done { tag: "DISCARD ALL".to_owned(), reports: self.reports() })
     }
 
     fn reports(&self) -> Vec<(&'static str, String)> {
         self.settings.reported().map(|(name, value)| (name, value.to_owned())).collect()
-    }
-
-    fn begin(&mut self, words: &'static str, read_only: Option<bool>) -> Result<Outcome, SqlError> {
-        if let Transaction::Idle = self.transaction {
-            let block = Block { before: self.settings.clone(), keep: self.settings.clone(), started: Utc::now() };
-            self.transaction = Transaction::Open(block);
-            let read_only = read_only.unwrap_or(self.settings.read_only(false));
-            self.settings.set("transaction_read_only", if read_only { "on" } else { "off" })?;
-        }
-        Ok(done(words))
-    }
-
-    fn commit(&mut self) -> Outcome {
-        match std::mem::replace(&mut self.transaction, Transaction::Idle) {
-            Transaction::Open(block) => self.end("COMMIT", block.keep),
-            Transaction::Failed(block) => self.end("ROLLBACK", block.before),
-            Transaction::Idle => done("COMMIT"),
-        }
-    }
-
-    fn rollback(&mut self) -> Outcome {
-        match std::mem::replace(&mut self.transaction, Transaction::Idle) {
-            Transaction::Open(block) | Transaction::Failed(block) => self.end("ROLLBACK", block.before),
-            Transaction::Idle => done("ROLLBACK"),
-        }
-    }
-
-    fn end(&mut self, tag: &str, settings: Settings) -> Outcome {
-        if settings == self.settings {
-            return done(tag);
-        }
-        let before = self.reports();
-        self.settings = settings;
-        self.apply_settings();
-        let reports = self.reports().into_iter().zip(before).filter(|(now, then)| now != then).map(|(now, _)| now).collect();
-        Outcome::Done { tag: tag.to_owned(), reports }
     }
 }
 

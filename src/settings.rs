@@ -66,6 +66,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("integer_datetimes", "on", Kind::Fixed, true, "binary times are integers"),
     setting("IntervalStyle", "postgres", Kind::Word(&["postgres"]), true, "how intervals are written"),
     setting("is_superuser", "off", Kind::Fixed, true, "there are no superusers"),
+    setting("jit", "off", Kind::Switch, false, "accepted; nothing is compiled"),
     setting("lock_timeout", "0", Kind::Time, false, "accepted; reading takes no locks"),
     setting("max_identifier_length", "63", Kind::Fixed, false, "longest name in bytes"),
     setting(
@@ -171,6 +172,23 @@ impl Settings {
     /// Name, value and description of every setting.
     pub(crate) fn all(&self) -> Vec<(&'static str, String, &'static str)> {
         SETTINGS.iter().map(|s| (s.name, self.show(s.name).map(|(_, v)| v).unwrap_or_default(), s.about)).collect()
+    }
+
+    /// A setting of the compiled-in default, its default in this session, its type and whether it can be set.
+    pub(crate) fn facts(&self, name: &str) -> Result<(&'static str, String, &'static str, bool), SqlError> {
+        let setting = find(name)?;
+        let data_type = match setting.kind {
+            Kind::Switch => "bool",
+            Kind::Number(..) | Kind::Time => "integer",
+            Kind::Word(_) => "enum",
+            Kind::Text | Kind::TimeZone | Kind::Path | Kind::Fixed => "string",
+        };
+        Ok((setting.default, self.defaults[setting.name].clone(), data_type, !matches!(setting.kind, Kind::Fixed)))
+    }
+
+    /// The value of a setting in its own unit.
+    pub(crate) fn raw(&self, name: &'static str) -> &str {
+        self.values.get(name).map(String::as_str).unwrap_or_default()
     }
 
     /// What a client is told at start-up.

@@ -1,13 +1,14 @@
 //! What a client may say: the allow-list of statements, parsed into what the session does with them.
 
+mod change;
 mod copy;
 mod cursor;
 mod model;
 mod prompt;
 
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, ContextModifier, CreateTable, CreateView, DescribeAlias, DiscardObject, Expr, Insert, ObjectName, ObjectType,
-    Query, Reset, Set, Statement, TableObject, TransactionAccessMode, TransactionMode, UtilityOption, Value,
+    ColumnDef, ColumnOption, ContextModifier, CreateTable, CreateView, Delete, DescribeAlias, DiscardObject, Expr, Insert, ObjectName,
+    ObjectType, OnCommit, Query, Reset, Set, Statement, TableObject, TransactionAccessMode, TransactionMode, Update, UtilityOption, Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -16,7 +17,9 @@ use stratagem_udfs::models::ModelName;
 
 use crate::copy::Format;
 use crate::sqlstate::{SqlError, SqlState};
+use crate::store::{Kind, TEMPORARY};
 
+pub(crate) use change::Alteration;
 pub(crate) use cursor::{Declared, Fetch, Way};
 
 /// Expressions may be nested this deep.
@@ -29,8 +32,14 @@ pub(crate) enum Command {
     Query(Statement),
     /// EXPLAIN of a query.
     Explain(Statement),
-    /// INSERT into a table of the writable schema.
+    /// INSERT into a table of a writable schema.
     Insert { target: Name, statement: Statement },
+    /// DELETE from such a table.
+    Delete { target: Name, delete: Box<Delete> },
+    /// UPDATE of such a table.
+    Update { target: Name, update: Box<Update> },
+    /// TRUNCATE.
+    Truncate(Vec<Name>),
     /// CREATE TABLE AS.
     CreateTableAs { target: Name, if_not_exists: bool, columns: Vec<String>, query: Box<Query> },
     /// CREATE TABLE with columns.
@@ -39,6 +48,16 @@ pub(crate) enum Command {
     CreateView { target: Name, or_replace: bool, query: Box<Query> },
     /// DROP TABLE or DROP VIEW.
     Drop { view: bool, if_exists: bool, targets: Vec<Name> },
+    /// ALTER TABLE of columns.
+    Alter { target: Name, if_exists: bool, alterations: Vec<Alteration> },
+    /// ALTER TABLE or ALTER VIEW, RENAME TO.
+    Rename { kind: Kind, target: Name, if_exists: bool, to: String },
+    /// COMMENT ON a table or view or one of its columns; no text removes it.
+    Comment { kind: Kind, target: Name, column: Option<String>, text: Option<String> },
+    /// CREATE SCHEMA.
+    CreateSchema { name: String, if_not_exists: bool },
+    /// DROP SCHEMA.
+    DropSchema { names: Vec<String>, if_exists: bool, cascade: bool },
     /// CREATE MODEL: `training` is a query that calls `finetune`.
     CreateModel { name: ModelName, or_replace: bool, if_not_exists: bool, training: Box<Statement> },
     /// DROP MODEL, of models and of versions.
@@ -69,17 +88,27 @@ pub(crate) enum Command {
     Discard { all: bool },
     /// DEALLOCATE; no name is ALL.
     Deallocate(Option<String>),
-    /// BEGIN or START TRANSACTION, with the command tag it is answered with, and READ ONLY or READ WRITE if that was said.
-    Begin { words: &'static str, read_only: Option<bool> },
+    /// BEGIN or START TRANSACTION, with the command tag it is answered with, and READ ONLY or READ WRITE and the isolation if that
+    /// was said.
+    Begin { words: &'static str, read_only: Option<bool>, isolation: Option<String> },
     /// COMMIT or END.
     Commit,
     /// ROLLBACK.
     Rollback,
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE SAVEPOINT.
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(String),
+    /// LISTEN or UNLISTEN, with its words: accepted, as nothing is ever notified.
+    Listen(&'static str),
 }
 
 /// A possibly qualified name of a table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
+    /// `pg_temp` where a table is to be temporary.
     pub(crate) schema: Option<String>,
     pub(crate) table: String,
 }
@@ -87,15 +116,31 @@ pub(crate) struct Name {
 impl Command {
     /// Whether it changes something outside its own session.
     pub(crate) fn writes(&self) -> bool {
+        self.stands_alone()
+            || matches!(
+                self,
+                Command::Insert { .. }
+                    | Command::Delete { .. }
+                    | Command::Update { .. }
+                    | Command::Truncate(_)
+                    | Command::CreateTableAs { .. }
+                    | Command::CreateTable { .. }
+                    | Command::CreateView { .. }
+                    | Command::Drop { .. }
+                    | Command::Alter { .. }
+                    | Command::Rename { .. }
+                    | Command::Comment { .. }
+                    | Command::CreateSchema { .. }
+                    | Command::DropSchema { .. }
+                    | Command::CopyFrom { .. }
+            )
+    }
+
+    /// Whether what it writes can't be rolled back.
+    pub(crate) fn stands_alone(&self) -> bool {
         matches!(
             self,
-            Command::Insert { .. }
-                | Command::CreateTableAs { .. }
-                | Command::CreateTable { .. }
-                | Command::CreateView { .. }
-                | Command::Drop { .. }
-                | Command::CopyFrom { .. }
-                | Command::CreateModel { .. }
+            Command::CreateModel { .. }
                 | Command::DropModel { .. }
                 | Command::AlterModel { .. }
                 | Command::CreatePrompt { .. }
@@ -104,6 +149,11 @@ impl Command {
     }
 
     /// Whether it is allowed while a failed transaction waits for its end.
+    pub(crate) fn ends_failure(&self) -> bool {
+        matches!(self, Command::Commit | Command::Rollback | Command::RollbackTo(_))
+    }
+
+    /// Whether it ends the transaction.
     pub(crate) fn ends_transaction(&self) -> bool {
         matches!(self, Command::Commit | Command::Rollback)
     }
@@ -114,6 +164,14 @@ impl Command {
             Command::Query(_) => "SELECT",
             Command::Explain(_) => "EXPLAIN",
             Command::Insert { .. } => "INSERT",
+            Command::Delete { .. } => "DELETE",
+            Command::Update { .. } => "UPDATE",
+            Command::Truncate(_) => "TRUNCATE TABLE",
+            Command::Alter { .. } | Command::Rename { kind: Kind::Any | Kind::Table, .. } => "ALTER TABLE",
+            Command::Rename { kind: Kind::View, .. } => "ALTER VIEW",
+            Command::Comment { .. } => "COMMENT",
+            Command::CreateSchema { .. } => "CREATE SCHEMA",
+            Command::DropSchema { .. } => "DROP SCHEMA",
             Command::CreateTableAs { .. } => "CREATE TABLE AS",
             Command::CreateTable { .. } => "CREATE TABLE",
             Command::CreateView { .. } => "CREATE VIEW",
@@ -140,7 +198,10 @@ impl Command {
             Command::Deallocate(Some(_)) => "DEALLOCATE",
             Command::Begin { words, .. } => words,
             Command::Commit => "COMMIT",
-            Command::Rollback => "ROLLBACK",
+            Command::Rollback | Command::RollbackTo(_) => "ROLLBACK",
+            Command::Savepoint(_) => "SAVEPOINT",
+            Command::Release(_) => "RELEASE",
+            Command::Listen(words) => words,
         }
     }
 }
@@ -157,6 +218,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Command>, SqlError> {
         }
         let ours = model::parse(&mut parser, sql)
             .or_else(|| prompt::parse(&mut parser))
+            .or_else(|| change::parse(&mut parser))
             .or_else(|| copy::parse(&mut parser))
             .or_else(|| cursor::parse(&mut parser));
         commands.push(match ours {
@@ -207,6 +269,15 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
         Statement::Insert(insert) => self::insert(insert),
         Statement::CreateTable(table) => create_table(table),
         Statement::CreateView(view) => create_view(view),
+        Statement::Delete(delete) => change::delete(delete),
+        Statement::Update(update) => change::update(update),
+        Statement::Truncate(truncate) => change::truncate(&truncate),
+        Statement::AlterTable(alter) => change::alter(alter),
+        Statement::Comment { object_type, object_name, comment, if_exists: false } => change::comment(object_type, &object_name, comment),
+        Statement::CreateSchema { schema_name, if_not_exists, .. } => change::create_schema(&schema_name, if_not_exists),
+        Statement::Drop { object_type: ObjectType::Schema, if_exists, names, cascade, .. } => {
+            Ok(Command::DropSchema { names: names.iter().map(change::schema).collect::<Result<_, _>>()?, if_exists, cascade })
+        }
         Statement::Drop { object_type, if_exists, names, temporary: false, .. } => {
             let view = match object_type {
                 ObjectType::Table => false,
@@ -234,10 +305,19 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
                 TransactionMode::AccessMode(mode) => Some(*mode == TransactionAccessMode::ReadOnly),
                 TransactionMode::IsolationLevel(_) => None,
             });
-            Ok(Command::Begin { words: if begin { "BEGIN" } else { "START TRANSACTION" }, read_only })
+            let isolation = modes.iter().find_map(|mode| match mode {
+                TransactionMode::IsolationLevel(level) => Some(level.to_string().to_lowercase()),
+                TransactionMode::AccessMode(_) => None,
+            });
+            Ok(Command::Begin { words: if begin { "BEGIN" } else { "START TRANSACTION" }, read_only, isolation })
         }
         Statement::Commit { chain: false, .. } => Ok(Command::Commit),
         Statement::Rollback { chain: false, savepoint: None } => Ok(Command::Rollback),
+        Statement::Rollback { chain: false, savepoint: Some(name) } => Ok(Command::RollbackTo(fold(&name))),
+        Statement::Savepoint { name } => Ok(Command::Savepoint(fold(&name))),
+        Statement::ReleaseSavepoint { name } => Ok(Command::Release(fold(&name))),
+        Statement::LISTEN { .. } => Ok(Command::Listen("LISTEN")),
+        Statement::UNLISTEN { .. } => Ok(Command::Listen("UNLISTEN")),
         other => Err(refused(&other)),
     }
 }
@@ -255,7 +335,7 @@ fn refused(statement: &Statement) -> SqlError {
             format!("{} is not allowed: SQL has no access to files or the network", words[0]),
         ),
         _ => unsupported(&if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }).with_hint(
-            "this server runs queries, COPY, cursors, CREATE MODEL, CREATE PROMPT, CREATE TABLE AS, CREATE VIEW, INSERT, DROP, settings and transactions",
+            "this server runs queries, COPY, cursors, CREATE, ALTER and DROP of models, prompts, schemas, tables and views, INSERT, UPDATE, DELETE, TRUNCATE, settings and transactions",
         ),
     }
 }
@@ -305,8 +385,11 @@ fn explain(statement: Statement) -> Result<Command, SqlError> {
 }
 
 fn insert(insert: Insert) -> Result<Command, SqlError> {
-    if insert.on.is_some() || insert.returning.is_some() || insert.overwrite {
-        return Err(unsupported("INSERT with ON CONFLICT, RETURNING or OVERWRITE"));
+    if insert.returning.is_some() {
+        return Err(change::no_returning("INSERT"));
+    }
+    if insert.on.is_some() || insert.overwrite {
+        return Err(unsupported("INSERT with ON CONFLICT or OVERWRITE"));
     }
     let TableObject::TableName(table) = &insert.table else { return Err(unsupported("INSERT into anything but a table")) };
     let target = name(table)?;
@@ -324,11 +407,20 @@ fn create_table(table: CreateTable) -> Result<Command, SqlError> {
         )
         .with_hint("put the Parquet file into the server's data folder and it becomes a table"));
     }
-    if table.temporary || table.or_replace || table.like.is_some() || table.clone.is_some() {
+    if table.or_replace || table.like.is_some() || table.clone.is_some() {
         return Err(unsupported("this form of CREATE TABLE")
             .with_hint("CREATE TABLE name AS SELECT ... and CREATE TABLE name (column type, ...) are"));
     }
-    let target = name(&table.name)?;
+    if !matches!(table.on_commit, None | Some(OnCommit::PreserveRows)) {
+        return Err(unsupported("CREATE TABLE with ON COMMIT").with_hint("a temporary table is kept until the session ends or drops it"));
+    }
+    let mut target = name(&table.name)?;
+    if table.temporary {
+        if target.schema.as_deref().is_some_and(|schema| schema != TEMPORARY) {
+            return Err(SqlError::new(SqlState::InvalidTableDefinition, "cannot create temporary relation in non-temporary schema"));
+        }
+        target.schema = Some(TEMPORARY.to_owned());
+    }
     let constrained = table.columns.iter().any(|c| c.options.iter().any(|o| !matches!(o.option, ColumnOption::Null)));
     if constrained || !table.constraints.is_empty() {
         return Err(unsupported("a constraint or default in CREATE TABLE"));

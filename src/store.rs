@@ -1,23 +1,28 @@
-//! The writable schema: tables and views that users create, kept under the server's state directory.
+//! The writable schemas: tables and views that users create, kept under the server's state directory.
 //!
 //! ```text
 //! STATE/lock                                    held by the one server that uses the directory
-//! STATE/tables/daily_scores-17/manifest.json    name, columns, list of data files
+//! STATE/journal.json                            manifests that change together, while they do
+//! STATE/tables/daily_scores-17/manifest.json    name, columns, comments, list of data files
 //! STATE/tables/daily_scores-17/18.parquet       rows, never changed once written
 //! ```
 //!
 //! A manifest is replaced as a whole, and it alone says which files belong to a table: a change is there when its manifest is,
-//! and before that it is nothing but files that no manifest lists, which the statement removes when it fails and the sweep at
-//! the next start when the server died. Readers never wait: each statement reads the files of the manifest it was planned with,
+//! and before that it is nothing but files that no manifest lists. Those are deleted when the statement fails or its transaction
+//! is rolled back, and by the sweep at the next start when the server died. Every change is made in a [`Draft`], which only its
+//! session sees until it is committed. Readers never wait: each statement reads the files of the manifest it was planned with,
 //! and a file that no manifest lists any more is deleted when the last such statement ends.
 
 mod commit;
 mod compaction;
+mod draft;
 pub(crate) mod durable;
 mod error;
+mod journal;
 mod manifest;
 mod recovery;
 mod relation;
+mod schema;
 mod space;
 mod types;
 mod writer;
@@ -28,24 +33,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::Result as DataFusionResult;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::TableType;
+use datafusion::catalog::TableProvider;
 
+pub use draft::{Draft, Kind, Saved};
 pub use error::Error;
+pub use manifest::Comments;
 pub use relation::{StoredTable, StoredView};
 
 use crate::catalog::footer::Footers;
 use crate::catalog::load::{read_footers, table_file};
 use crate::catalog::{self, BrokenTable, ParquetTable};
-use relation::Table;
+use journal::Journal;
+use relation::{Folder, Table};
 use space::Space;
 
-/// Name of the writable schema.
+/// Name of the writable schema that is always there.
 pub const SCHEMA: &str = "work";
+
+/// Name of the schema of a session's temporary tables.
+pub const TEMPORARY: &str = "pg_temp";
 
 /// Longest name in bytes, as in PostgreSQL.
 pub const NAME_BYTES: usize = 63;
@@ -71,14 +77,47 @@ pub struct Limits {
     pub max_bytes: Option<u64>,
 }
 
-/// The tables and views of the writable schema.
+/// A relation's place: its schema and its name. A schema itself has the empty name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// The schema.
+    pub schema: String,
+    /// The name in it.
+    pub name: String,
+}
+
+impl Id {
+    /// The relation of this name in a schema.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { schema: schema.into(), name: name.into() }
+    }
+
+    fn schema(name: &str) -> Self {
+        Self::new(name, "")
+    }
+
+    fn is_schema(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    fn is_temporary(&self) -> bool {
+        self.schema == TEMPORARY
+    }
+}
+
+/// The relations of one moment.
+type Relations = BTreeMap<Id, Relation>;
+
+/// The tables and views of the writable schemas.
 #[derive(Debug)]
 pub struct Store {
     state: PathBuf,
     tables: PathBuf,
-    relations: RwLock<BTreeMap<String, Relation>>,
-    /// Held while a manifest is written, so that changes have one order on disk and in memory.
-    commit: Mutex<()>,
+    /// What is committed. Replaced as a whole, so that who holds it has a snapshot.
+    relations: RwLock<Arc<Relations>>,
+    /// Held while manifests are written, so that changes have one order on disk and in memory. What could not be written yet
+    /// though it is committed is in it.
+    commit: Mutex<Option<Journal>>,
     compacting: tokio::sync::Mutex<()>,
     /// Numbers of folders, files and changes: no two of them share one.
     numbers: Arc<AtomicU64>,
@@ -92,24 +131,37 @@ pub struct Store {
 enum Relation {
     Table(Arc<Table>),
     View(Arc<StoredView>),
+    /// A schema that was created; it keeps the folder of its manifest.
+    Schema(Arc<Folder>),
     /// Something is there, but its manifest or a data file is not as it was written.
     Broken {
-        folder: PathBuf,
+        folder: Arc<Folder>,
         error: catalog::Error,
     },
 }
 
 impl Relation {
-    fn folder(&self) -> &Path {
+    fn folder(&self) -> &Arc<Folder> {
         match self {
             Self::Table(table) => &table.folder,
             Self::View(view) => &view.folder,
-            Self::Broken { folder, .. } => folder,
+            Self::Schema(folder) | Self::Broken { folder, .. } => folder,
         }
     }
 
     fn is_view(&self) -> bool {
         matches!(self, Self::View(_))
+    }
+
+    /// Whether this is the same state of the same relation.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Table(one), Self::Table(other)) => Arc::ptr_eq(one, other),
+            (Self::View(one), Self::View(other)) => Arc::ptr_eq(one, other),
+            (Self::Schema(one), Self::Schema(other)) => Arc::ptr_eq(one, other),
+            (Self::Broken { folder: one, .. }, Self::Broken { folder: other, .. }) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 }
 
@@ -127,11 +179,14 @@ impl Store {
         let lock = recovery::lock(&state)?;
         let tables = state.join("tables");
         durable::create_folder(&tables).map_err(|error| io(&error))?;
+        if let Some(journal) = Journal::read(&state)? {
+            journal.finish(&state, &tables)?;
+        }
         let found = recovery::recover(&state, &tables)?;
         let store = Self {
             state,
             tables,
-            relations: RwLock::new(found.relations),
+            relations: RwLock::new(Arc::new(found.relations)),
             commit: Mutex::default(),
             compacting: tokio::sync::Mutex::default(),
             numbers: Arc::new(AtomicU64::new(found.next)),
@@ -143,24 +198,10 @@ impl Store {
         Ok(Arc::new(store))
     }
 
-    /// The writable schema for the catalog.
+    /// A draft without changes: it shows what is committed.
     #[must_use]
-    pub fn schema(self: &Arc<Self>) -> Arc<dyn SchemaProvider> {
-        Arc::new(WorkSchema { store: Arc::clone(self) })
-    }
-
-    /// Whether a table or view of that name exists.
-    #[must_use]
-    pub fn contains(&self, name: &str) -> bool {
-        self.relation(name).is_some()
-    }
-
-    /// The columns of a table.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTable`], [`Error::NotATable`] for a view, and what is wrong with a broken table.
-    pub fn columns(&self, name: &str) -> Result<SchemaRef> {
-        self.table(name).map(|table| Arc::clone(&table.schema))
+    pub fn draft(self: &Arc<Self>) -> Arc<Draft> {
+        Arc::new(Draft::new(Arc::clone(self)))
     }
 
     /// Bytes of all stored tables.
@@ -169,166 +210,48 @@ impl Store {
         self.space.stored()
     }
 
-    /// Creates a table from the rows of a query and returns their number; `None` when the name was taken and
-    /// [`IfExists::Keep`] was asked for.
-    ///
-    /// The table appears at once and complete. Text of any Arrow layout is stored as text, a column without a type
-    /// (`SELECT NULL`) as text too. When the call fails or its future is dropped, nothing remains.
-    ///
-    /// # Errors
-    /// [`Error::Exists`], [`Error::NotATable`] (replacing a view), errors about names, columns and space, and
-    /// [`Error::Query`] when the rows themselves fail.
-    pub async fn create_table(
-        self: &Arc<Self>,
-        name: &str,
-        schema: &SchemaRef,
-        rows: SendableRecordBatchStream,
-        if_exists: IfExists,
-    ) -> Result<Option<u64>> {
-        check_name(name)?;
-        let schema = types::storable(name, schema)?;
-        // Before the query runs; decided again when it has.
-        if !self.may_create(name, false, if_exists)? {
-            return Ok(None);
-        }
-        let folder = self.new_folder(name);
-        let made = folder.clone();
-        let (state, written) = (self.state.clone(), tokio::task::spawn_blocking(move || durable::create_folder(&made)));
-        written.await.map_err(|error| internal(&error))?.map_err(|error| Error::io(&state, &folder, &error))?;
-        let guard = NewFolder { path: folder.clone() };
-        let target = self.target(folder.clone(), Arc::clone(&schema));
-        let written = writer::write(target, rows).await?;
-        let (store, name) = (Arc::clone(self), name.to_owned());
-        let commit = move || {
-            let _guard = guard;
-            store.commit_table(&name, folder, schema, written, if_exists)
-        };
-        tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))?
-    }
-
-    /// Appends the rows of a query to a table and returns their number. Columns go by position and are cast to the table's.
-    ///
-    /// The rows appear at once and complete. When the call fails or its future is dropped, none do.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTable`], [`Error::NotATable`], [`Error::ColumnCount`], [`Error::BadValue`], errors about space, and
-    /// [`Error::Query`] when the rows themselves fail.
-    pub async fn insert(self: &Arc<Self>, name: &str, rows: SendableRecordBatchStream) -> Result<u64> {
-        let table = self.table(name)?;
-        let (expected, found) = (table.schema.fields().len(), rows.schema().fields().len());
-        if expected != found {
-            return Err(Error::ColumnCount { name: name.to_owned(), expected, found });
-        }
-        let target = self.target(table.folder.clone(), Arc::clone(&table.schema));
-        let written = writer::write(target, rows).await?;
-        let (store, planned) = (Arc::clone(self), Arc::clone(&table));
-        let commit = move || store.commit_insert(&planned, written);
-        let count = tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))??;
-        if let Err(error) = self.compact(name).await {
-            // The rows are in; the table is only in more pieces than it should be.
-            tracing::warn!(table = name, %error, "small files could not be merged");
-        }
-        Ok(count)
+    /// What is committed now.
+    fn relations(&self) -> Arc<Relations> {
+        Arc::clone(&self.relations.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Merges the small files of a table when there are many. Readers and writers do not notice.
-    async fn compact(self: &Arc<Self>, name: &str) -> Result<()> {
+    async fn compact(self: &Arc<Self>, id: &Id) -> Result<()> {
         let Ok(_one) = self.compacting.try_lock() else { return Ok(()) };
-        let table = self.table(name)?;
+        let Some(Relation::Table(table)) = self.relations().get(id).cloned() else { return Ok(()) };
         let old = compaction::candidates(&table);
         if old.is_empty() {
             return Ok(());
         }
-        let target = self.target(table.folder.clone(), Arc::clone(&table.schema));
+        let target = self.target(&table.folder, Arc::clone(&table.schema));
         let written = writer::write(target, compaction::rows(&table.schema, &old)).await?;
         let store = Arc::clone(self);
         let commit = move || store.commit_compaction(&table, &old, &written);
         tokio::task::spawn_blocking(commit).await.map_err(|error| internal(&error))?
     }
 
-    /// Removes a table. Statements that read it finish undisturbed.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTable`], [`Error::NotATable`] for a view, [`Error::Io`].
-    pub async fn drop_table(self: &Arc<Self>, name: &str) -> Result<()> {
-        let (store, name) = (Arc::clone(self), name.to_owned());
-        let work = move || match store.relation(&name) {
-            None => Err(Error::NoSuchTable { name }),
-            Some(Relation::View(_)) => Err(Error::NotATable { name }),
-            Some(_) => store.drop_relation(&name),
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
-    }
-
-    /// Creates a view: its text, and the columns that the text has now. Returns `false` when the name was taken and
-    /// [`IfExists::Keep`] was asked for.
-    ///
-    /// # Errors
-    /// [`Error::Exists`], [`Error::NotAView`] (replacing a table), errors about names and columns, [`Error::Io`].
-    pub async fn create_view(self: &Arc<Self>, name: &str, sql: &str, schema: &SchemaRef, if_exists: IfExists) -> Result<bool> {
-        check_name(name)?;
-        let schema = types::displayable(schema)?;
-        let (store, name, sql) = (Arc::clone(self), name.to_owned(), sql.to_owned());
-        let work = move || store.commit_view(&name, sql, schema, if_exists);
-        tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
-    }
-
-    /// Removes a view.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchView`], [`Error::NotAView`] for a table, [`Error::Io`].
-    pub async fn drop_view(self: &Arc<Self>, name: &str) -> Result<()> {
-        let (store, name) = (Arc::clone(self), name.to_owned());
-        let work = move || match store.relation(&name) {
-            None => Err(Error::NoSuchView { name }),
-            Some(relation) if !relation.is_view() => Err(Error::NotAView { name }),
-            Some(_) => store.drop_relation(&name),
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
-    }
-
-    /// Names and texts of all views, by name.
-    #[must_use]
-    pub fn views(&self) -> Vec<(String, String)> {
-        let view = |(name, relation): (&String, &Relation)| match relation {
-            Relation::View(view) => Some((name.clone(), view.sql.clone())),
-            _ => None,
-        };
-        self.relations.read().unwrap_or_else(PoisonError::into_inner).iter().filter_map(view).collect()
-    }
-
-    fn relation(&self, name: &str) -> Option<Relation> {
-        self.relations.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn table(&self, name: &str) -> Result<Arc<Table>> {
-        match self.relation(name) {
-            None => Err(Error::NoSuchTable { name: name.to_owned() }),
-            Some(Relation::View(_)) => Err(Error::NotATable { name: name.to_owned() }),
-            Some(Relation::Broken { error, .. }) => Err(error.into()),
-            Some(Relation::Table(table)) => Ok(table),
-        }
-    }
-
-    async fn provider(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
-        let table = match self.relation(name)? {
+    /// The relation as the planner takes it; none for a schema.
+    async fn provider(&self, relation: Relation) -> Option<Arc<dyn TableProvider>> {
+        let table = match relation {
             Relation::View(view) => return Some(view),
             Relation::Broken { error, .. } => return Some(Arc::new(BrokenTable::new(error))),
+            Relation::Schema(_) => return None,
             Relation::Table(table) => table,
         };
         let (state, footers) = (Arc::clone(&table), Arc::clone(&self.footers));
         let load = || async {
             let load = tokio::task::spawn_blocking(move || load(&state, &footers));
-            let panicked = |_| Err(catalog::Error::Damaged { path: name.to_owned(), reason: "its metadata cannot be decoded".to_owned() });
+            let panicked =
+                |_| Err(catalog::Error::Damaged { path: table.id.name.clone(), reason: "its metadata cannot be decoded".to_owned() });
             load.await.unwrap_or_else(panicked)
         };
         match table.parquet.get_or_try_init(load).await {
             Ok(parquet) => {
-                let (parquet, store) = (Arc::clone(parquet), Arc::downgrade(self));
-                Some(Arc::new(StoredTable { name: name.to_owned(), parquet, _state: table, store }))
+                let parquet = Arc::clone(parquet);
+                Some(Arc::new(StoredTable { parquet, _state: table }))
             }
             Err(error) => {
-                tracing::warn!(table = name, %error, "stored table cannot be read");
+                tracing::warn!(table = table.id.name, %error, "stored table cannot be read");
                 Some(Arc::new(BrokenTable::new(error)))
             }
         }
@@ -352,42 +275,4 @@ fn check_name(name: &str) -> Result<()> {
 
 fn internal(error: &tokio::task::JoinError) -> Error {
     Error::Internal { reason: error.to_string() }
-}
-
-/// Removes the folder of a table that did not come to be. Does nothing to a folder that holds a manifest.
-#[derive(Debug)]
-struct NewFolder {
-    path: PathBuf,
-}
-
-impl Drop for NewFolder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.path);
-    }
-}
-
-/// The writable schema as DataFusion sees it.
-#[derive(Debug)]
-struct WorkSchema {
-    store: Arc<Store>,
-}
-
-#[async_trait]
-impl SchemaProvider for WorkSchema {
-    fn table_names(&self) -> Vec<String> {
-        self.store.relations.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
-    }
-
-    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        Ok(self.store.provider(name).await)
-    }
-
-    async fn table_type(&self, name: &str) -> DataFusionResult<Option<TableType>> {
-        let kind = |relation: Relation| if relation.is_view() { TableType::View } else { TableType::Base };
-        Ok(self.store.relation(name).map(kind))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.store.contains(name)
-    }
 }

@@ -2,14 +2,17 @@
 //! as its types, comes from `datafusion-pg-catalog`.
 
 mod activity;
+mod comments;
 mod functions;
 mod relations;
 mod routines;
 mod rows;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProvider, TableProvider};
 use datafusion::common::{Column, Result, ScalarValue};
@@ -18,11 +21,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use pgwire::api::Type;
 
-use crate::store::Store;
+use crate::store::Draft;
 
 pub(crate) use activity::{Activity, Presence};
 pub(crate) use functions::{follow, owner};
-pub(crate) use relations::pg_roles;
+pub(crate) use relations::{Setting, pg_roles, pg_settings};
 pub(crate) use routines::named;
 
 /// Who owns everything: the number of PostgreSQL's first role.
@@ -33,13 +36,12 @@ const FIRST: u32 = 16_384;
 
 /// The relations of `pg_catalog` that list what this server never has. They are planned as nothing, which spares the engine what it
 /// can't do with them.
-const EMPTY: [&str; 27] = [
+const EMPTY: [&str; 26] = [
     "pg_attrdef",
     "pg_collation",
     "pg_constraint",
     "pg_db_role_setting",
     "pg_default_acl",
-    "pg_description",
     "pg_enum",
     "pg_event_trigger",
     "pg_foreign_data_wrapper",
@@ -71,7 +73,10 @@ pub(crate) fn is_empty(name: &str) -> bool {
 /// What the sessions of a server know their relations by.
 #[derive(Debug)]
 pub(crate) struct System {
-    store: Arc<Store>,
+    /// Where the data is: the data folder and the tables that SQL made.
+    folders: Vec<PathBuf>,
+    /// When the server began.
+    pub(crate) began: DateTime<Utc>,
     pub(crate) activity: Arc<Activity>,
     numbers: Mutex<Numbers>,
 }
@@ -93,8 +98,26 @@ struct Known {
 }
 
 impl System {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store, activity: Arc::default(), numbers: Mutex::default() }
+    pub(crate) fn new(folders: Vec<PathBuf>) -> Self {
+        Self { folders, began: Utc::now(), activity: Arc::default(), numbers: Mutex::default() }
+    }
+
+    /// Bytes of all Parquet files.
+    fn bytes(&self) -> i64 {
+        let mut folders = self.folders.clone();
+        let mut bytes = 0_u64;
+        while let Some(folder) = folders.pop() {
+            // what can't be read has no size that is known
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                } else if entry.path().extension().is_some_and(|extension| extension == "parquet") {
+                    bytes += metadata.len();
+                }
+            }
+        }
+        i64::try_from(bytes).unwrap_or(i64::MAX)
     }
 
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
@@ -120,6 +143,7 @@ impl System {
         let mut numbers = self.numbers();
         let name = (schema.to_owned(), relation.map(str::to_owned));
         let next = FIRST + u32::try_from(numbers.by_name.len()).unwrap_or_default();
+        let next = if schema == "pg_catalog" { relation.and_then(fixed).unwrap_or(next) } else { next };
         let number = *numbers.by_name.entry(name.clone()).or_insert(next);
         numbers.by_number.entry(number).or_insert(Known { schema: name.0, relation: name.1, bytes: None });
         number
@@ -138,21 +162,40 @@ impl System {
     }
 }
 
+/// The numbers that clients know by heart.
+fn fixed(relation: &str) -> Option<u32> {
+    Some(match relation {
+        "pg_type" => 1247,
+        "pg_attribute" => 1249,
+        "pg_proc" => 1255,
+        "pg_class" => 1259,
+        "pg_database" => 1262,
+        "pg_constraint" => 2606,
+        "pg_description" => 2609,
+        "pg_namespace" => 2615,
+        _ => return None,
+    })
+}
+
 /// A relation of `pg_catalog` that shows this server; none of those that every PostgreSQL has.
 pub(crate) async fn table(state: &SessionState, database: &Arc<dyn CatalogProvider>, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-    let Some(system) = state.config().get_extension::<System>() else { return Ok(None) };
+    let config = state.config();
+    let (Some(system), Some(draft)) = (config.get_extension::<System>(), config.get_extension::<Draft>()) else { return Ok(None) };
     let table = match name {
         "pg_namespace" => relations::pg_namespace(&system, database)?,
         "pg_class" => relations::pg_class(&system, database).await?,
         "pg_attribute" => relations::pg_attribute(&system, database).await?,
         "pg_stat_activity" => system.activity.pg_stat_activity()?,
-        "pg_views" => relations::pg_views(&system)?,
+        "pg_tables" => relations::pg_tables(&system, database).await?,
+        "pg_database" => relations::pg_database()?,
+        "pg_views" => relations::pg_views(&draft)?,
+        "pg_description" => comments::pg_description(&system, &draft, database).await?,
         name if matches!(name, "pg_language" | "pg_proc" | "pg_tablespace" | "pg_type") || is_empty(name) => {
             let Some(schema) = database.schema("pg_catalog") else { return Ok(None) };
             let Some(general) = schema.table(name).await? else { return Ok(None) };
             match name {
                 "pg_proc" => routines::pg_proc(&system, general)?,
-                name if is_empty(name) => nothing(&general)?,
+                name if is_empty(name) => nothing(name, &general)?,
                 _ => without_privileges(general)?,
             }
         }
@@ -200,9 +243,13 @@ fn without_privileges(general: Arc<dyn TableProvider>) -> Result<Arc<dyn TablePr
     Ok(Arc::new(ViewTable::new(plan.build()?, None)))
 }
 
-/// A relation with these columns and no row.
-fn nothing(general: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
-    let plan = LogicalPlanBuilder::scan("nothing", provider_as_source(Arc::clone(general)), None)?.build()?;
+/// A relation with these columns and no row. Some have columns by the names that they had in PostgreSQL 15 and 16.
+fn nothing(name: &str, general: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let older: &[&str] = if name == "pg_collation" { &["colliculocale"] } else { &[] };
+    let plan = LogicalPlanBuilder::scan("nothing", provider_as_source(Arc::clone(general)), None)?;
+    let columns = plan.schema().columns().into_iter().map(Expr::Column);
+    let older = older.iter().map(|name| lit(ScalarValue::Utf8(None)).alias(*name));
+    let plan = plan.clone().project(columns.chain(older).collect::<Vec<_>>())?.build()?;
     let plan = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::clone(plan.schema()) });
     Ok(Arc::new(ViewTable::new(plan, None)))
 }

@@ -100,7 +100,7 @@ impl Connection {
             self.follow(guard, &mut open.cursor, fetch.way, &mut To::Client(&columns)).await?
         };
         self.put_notices()?;
-        self.complete(format!("{tag} {rows}"), Vec::new())
+        self.complete(format!("{tag} {rows}"), Vec::new()).await
     }
 
     /// Sends the rows that a way leads over, and gives their number. The cursor must be fit for the way.

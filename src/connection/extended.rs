@@ -26,7 +26,7 @@ impl Connection {
     pub(super) async fn extended(&mut self, message: PgWireFrontendMessage) -> Result<(), SqlError> {
         use PgWireFrontendMessage as M;
         if let M::Sync(_) = message {
-            return self.sync();
+            return self.sync().await;
         }
         if self.skipping {
             return Ok(());
@@ -57,8 +57,12 @@ impl Connection {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), SqlError> {
-        let committed = !std::mem::take(&mut self.skipping);
+    async fn sync(&mut self) -> Result<(), SqlError> {
+        let mut committed = !std::mem::take(&mut self.skipping);
+        if committed && let Err(error) = self.session.settle().await {
+            committed = false;
+            self.report(error, "")?;
+        }
         if let Transaction::Idle = self.session.transaction {
             // outside a block, Sync ends the transaction and with it the portals
             self.portals.end_transaction(committed);
@@ -158,11 +162,11 @@ impl Connection {
                 None => return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),
                 Some(Outcome::Done { tag, reports }) => {
                     self.put_notices()?;
-                    return self.complete(tag, reports);
+                    return self.complete(tag, reports).await;
                 }
                 Some(Outcome::Work { rows, tag }) => {
                     self.finish(guard, rows).await?;
-                    return self.complete(tag.to_owned(), Vec::new());
+                    return self.complete(tag.to_owned(), Vec::new()).await;
                 }
                 Some(Outcome::CopyOut { schema, rows, format }) => return self.copy_out(guard, schema, rows, format).await,
                 Some(Outcome::CopyIn(intake)) => return self.copy_in(guard, intake).await,
@@ -178,7 +182,7 @@ impl Connection {
                     Box::new(Open::new(Cursor::new(schema, rows, None), columns, tag, counted))
                 }
             },
-            State::Done => return self.complete("SELECT 0".to_owned(), Vec::new()),
+            State::Done => return self.complete("SELECT 0".to_owned(), Vec::new()).await,
         };
         let Open { cursor, columns, .. } = open.as_mut();
         let sent = self.send_rows(guard, cursor, &mut To::Client(columns), most).await?;
@@ -187,7 +191,7 @@ impl Connection {
             if portal.declared.is_some() {
                 portal.state = State::Open(open);
             }
-            return self.complete(tag, Vec::new());
+            return self.complete(tag, Vec::new()).await;
         }
         portal.state = State::Open(open);
         self.out.put(&PgWireBackendMessage::PortalSuspended(PortalSuspended::new()))

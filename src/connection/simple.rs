@@ -21,7 +21,7 @@ impl Connection {
         self.portals.remove("");
         let guard = self.guard();
         let result = self.statements_of(&guard, text).await;
-        self.together = false;
+        (self.together, self.last) = (false, false);
         if let Transaction::Idle = self.session.transaction {
             self.portals.end_transaction(result.is_ok());
         }
@@ -39,7 +39,9 @@ impl Connection {
             return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         }
         self.together = commands.len() > 1;
-        for command in commands {
+        let count = commands.len();
+        for (at, command) in commands.into_iter().enumerate() {
+            self.last = at + 1 == count;
             self.one(guard, command, text).await?;
         }
         Ok(())
@@ -52,18 +54,18 @@ impl Connection {
             None => Ok(()),
             Some(Outcome::Done { tag, reports }) => {
                 self.put_notices()?;
-                self.complete(tag, reports)
+                self.complete(tag, reports).await
             }
             Some(Outcome::Work { rows, tag }) => {
                 self.finish(guard, rows).await?;
-                self.complete(tag.to_owned(), Vec::new())
+                self.complete(tag.to_owned(), Vec::new()).await
             }
             Some(Outcome::Rows { schema, rows, tag, counted }) => {
                 let columns = Columns::new(&schema, &Format::UnifiedText, self.session.settings.time_zone())?;
                 self.out.put(&columns.description())?;
                 let mut open = Open::new(Cursor::new(schema, rows, None), columns, tag, counted);
                 let sent = self.send_rows(guard, &mut open.cursor, &mut To::Client(&open.columns), None).await?;
-                self.complete(open.tag(sent.rows), Vec::new())
+                self.complete(open.tag(sent.rows), Vec::new()).await
             }
             Some(Outcome::CopyOut { schema, rows, format }) => self.copy_out(guard, schema, rows, format).await,
             Some(Outcome::CopyIn(intake)) => self.copy_in(guard, intake).await,

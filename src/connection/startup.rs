@@ -151,7 +151,7 @@ impl Connection {
         let (session, notices) = Session::new(Arc::clone(engine), ticket.pid, &user, settings);
         let (statements, portals) = (Statements::new(Arc::clone(&session.own)), Portals::new(Arc::clone(&session.own)));
         let mut connection =
-            Self { session, inbox, out, ticket, ends, drain, notices, statements, portals, together: false, skipping: false };
+            Self { session, inbox, out, ticket, ends, drain, notices, statements, portals, together: false, last: false, skipping: false };
         let unknown: Vec<String> = parameters.keys().filter(|k| k.starts_with("_pq_.")).cloned().collect();
         match connection.welcome(minor, unknown, &user) {
             Ok(()) => Some(connection),

@@ -54,16 +54,16 @@ impl Session {
     }
 
     pub(super) async fn copy_from(&mut self, target: &Name, columns: &[String], format: &Format) -> Result<Outcome, SqlError> {
-        let name = self.writable_existing(target).await?;
-        let schema = self.engine.store.columns(&name).map_err(|error| match error {
+        let id = self.writable_existing(target).await?;
+        let schema = self.draft.columns(&id).map_err(|error| match error {
             store::Error::NotATable { name } => SqlError::new(SqlState::WrongObjectType, format!("cannot copy to view \"{name}\"")),
             other => other.into(),
         })?;
-        let reader = Reader::new(name.clone(), schema, columns, format, self.settings.time_zone(), self.engine.message_size)?;
+        let reader = Reader::new(id.name.clone(), schema, columns, format, self.settings.time_zone(), self.engine.message_size)?;
         let (columns, binary) = (reader.width(), *format == Format::Binary);
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
-        let store = Arc::clone(&self.engine.store);
-        let task = self.engine.compute.spawn(async move { store.insert(&name, reader.rows(receiver)).await });
+        let draft = Arc::clone(&self.draft);
+        let task = self.engine.compute.spawn(async move { draft.insert(&id, reader.rows(receiver)).await });
         Ok(Outcome::CopyIn(Intake { columns, binary, pieces, task: AbortOnDropHandle::new(task) }))
     }
 }

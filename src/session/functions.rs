@@ -15,7 +15,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use crate::settings::Settings;
 use crate::sqlstate::{SqlError, SqlState};
-use crate::system;
+use crate::system::{self, System};
+
+use super::own::{Choice, Own};
 
 /// What `version()` answers: clients read the number at the front, people the rest.
 fn version() -> String {
@@ -41,6 +43,14 @@ pub(super) fn register(state: &mut SessionState, pid: i32, user: &str) {
         put(state, ScalarUDF::from(Constant::new(name, value)));
     }
     put(state, system::owner(user));
+    if let (Some(own), Some(system)) = (state.config().get_extension::<Own>(), state.config().get_extension::<System>()) {
+        put(state, ScalarUDF::from(CurrentSetting::new(Arc::clone(&own))));
+        put(state, ScalarUDF::from(SetConfig::new(own)));
+        let began = ScalarValue::TimestampMicrosecond(Some(system.began.timestamp_micros()), Some("+00:00".into()));
+        for name in ["pg_postmaster_start_time", "pg_conf_load_time"] {
+            put(state, ScalarUDF::from(Constant::new(name, began.clone())));
+        }
+    }
     put(state, ScalarUDF::from(TypeOf::new()));
     put(state, AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf());
 }
@@ -50,7 +60,6 @@ pub(super) fn follow(state: &mut SessionState, settings: &Settings) {
     let path = settings.search_path();
     let first = path.first().map_or(ScalarValue::Utf8(None), |schema| ScalarValue::Utf8(Some(schema.clone())));
     put(state, ScalarUDF::from(Constant::new("current_schema", first)));
-    put(state, ScalarUDF::from(CurrentSetting::new(settings.clone())));
     system::follow(state, &path);
     put(state, ScalarUDF::from(CurrentSchemas::new(path)));
 }
@@ -124,21 +133,21 @@ impl ScalarUDFImpl for TypeOf {
 /// `current_setting(name [, missing_ok])`.
 #[derive(Debug)]
 struct CurrentSetting {
-    settings: Settings,
+    own: Arc<Own>,
     signature: Signature,
 }
 
 impl CurrentSetting {
-    fn new(settings: Settings) -> Self {
+    fn new(own: Arc<Own>) -> Self {
         let shapes = vec![TypeSignature::Exact(vec![DataType::Utf8]), TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean])];
-        Self { settings, signature: Signature::one_of(shapes, Volatility::Stable) }
+        Self { own, signature: Signature::one_of(shapes, Volatility::Stable) }
     }
 }
 
-// one is in force per session at any time; plans do not outlive the settings they were made with
+// one is in force per session
 impl PartialEq for CurrentSetting {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
+        Arc::ptr_eq(&self.own, &other.own)
     }
 }
 impl Eq for CurrentSetting {}
@@ -165,13 +174,68 @@ impl ScalarUDFImpl for CurrentSetting {
         let rows = args.number_rows;
         let names = args.args[0].to_array(rows)?;
         let missing_ok = matches!(args.args.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
-        let values = names.as_string::<i32>().iter().map(|name| match name.map(|name| self.settings.show(name)) {
+        let values = names.as_string::<i32>().iter().map(|name| match name.map(|name| self.own.show(name)) {
             None => Ok(None),
-            Some(Ok((_, value))) => Ok(Some(value)),
+            Some(Ok(value)) => Ok(Some(value)),
             Some(Err(_)) if missing_ok => Ok(None),
             Some(Err(error)) => Err(error.into()),
         });
         Ok(ColumnarValue::Array(Arc::new(values.collect::<Result<StringArray>>()?)))
+    }
+}
+
+/// `set_config(name, value, is_local)`: takes effect when the statement has ended.
+#[derive(Debug)]
+struct SetConfig {
+    own: Arc<Own>,
+    signature: Signature,
+}
+
+impl SetConfig {
+    fn new(own: Arc<Own>) -> Self {
+        Self { own, signature: Signature::exact(vec![DataType::Utf8, DataType::Utf8, DataType::Boolean], Volatility::Volatile) }
+    }
+}
+
+// one is in force per session
+impl PartialEq for SetConfig {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.own, &other.own)
+    }
+}
+impl Eq for SetConfig {}
+impl std::hash::Hash for SetConfig {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        "set_config".hash(state);
+    }
+}
+
+impl ScalarUDFImpl for SetConfig {
+    fn name(&self) -> &str {
+        "set_config"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let [names, values, locals] = [0, 1, 2].map(|at| args.args[at].to_array(rows));
+        let (names, values, locals) = (names?, values?, locals?);
+        let calls = names.as_string::<i32>().iter().zip(values.as_string::<i32>().iter()).zip(locals.as_boolean().iter());
+        let shown = calls.map(|((name, value), local)| {
+            let Some(name) = name else {
+                return Err(SqlError::new(SqlState::NullValueNotAllowed, "SET requires parameter name").into());
+            };
+            let (name, value) = (name.to_owned(), value.map(str::to_owned));
+            Ok(Some(self.own.ask(Choice { name, value, local: local.unwrap_or_default() })?))
+        });
+        Ok(ColumnarValue::Array(Arc::new(shown.collect::<Result<StringArray>>()?)))
     }
 }
 

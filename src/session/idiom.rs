@@ -1,7 +1,7 @@
 //! PostgreSQL's idioms that clients use to read the catalog, in terms of what the engine plans.
 //!
-//! Each is known by its form, never by the client's text: `ARRAY(SELECT ...)`, casts to `regclass`, and queries of relations that never have
-//! a row.
+//! Each is known by its form, never by the client's text: `ARRAY(SELECT ...)`, casts to `regclass` and `regtype`, `tableoid`, and queries of
+//! relations that never have a row.
 
 use std::ops::ControlFlow;
 
@@ -45,7 +45,9 @@ fn found(statement: &Statement) -> bool {
 
         fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
             let found = match expression {
-                Expr::Cast { expr, data_type, .. } => is_regclass(data_type) || (is_regproc(data_type) && literal(expr).is_some()),
+                Expr::Cast { expr, data_type, .. } => {
+                    is_regclass(data_type) || is_regtype(data_type) || (is_regproc(data_type) && literal(expr).is_some())
+                }
                 Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)),
                 _ => false,
             };
@@ -74,6 +76,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        number_relations(select);
         if makes_nothing(select) {
             // what stands in a row that never is need not be found
             select.selection = None;
@@ -96,6 +99,9 @@ impl VisitorMut for Rewriter {
             Expr::Exists { subquery, negated } if is_nothing(subquery) => Some(Expr::Value(Value::Boolean(*negated).into())),
             Expr::InSubquery { subquery, negated, .. } if is_nothing(subquery) => Some(Expr::Value(Value::Boolean(*negated).into())),
             Expr::Cast { expr, data_type, .. } if is_regclass(data_type) && literal(expr).is_some() => call("regclassin", expr),
+            Expr::Cast { expr, data_type, .. } if is_regtype(data_type) && (literal(expr).is_some() || is_typeof(expr)) => {
+                call("regtypein", expr)
+            }
             Expr::Cast { expr, data_type, .. } if is_regproc(data_type) => {
                 literal(expr).and_then(system::named).map(|number| Expr::Value(Value::Number(number.to_string(), false).into()))
             }
@@ -106,6 +112,39 @@ impl VisitorMut for Rewriter {
             *expression = new;
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Puts the number of the relation in the place of `tableoid`, which the relations of the catalog do not have as a column.
+fn number_relations(select: &mut Select) {
+    struct Number(Vec<(String, String)>);
+    impl VisitorMut for Number {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+            let number = match &*expression {
+                Expr::CompoundIdentifier(names) => match names.as_slice() {
+                    [of, column] if folded(column) == "tableoid" => self.0.iter().find(|(name, _)| *name == folded(of)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if let Some(number) = number.and_then(|(_, relation)| parsed(&format!("regclassin('pg_catalog.{relation}')"))) {
+                *expression = number;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let factors = select.from.iter().flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
+    let names = factors.filter_map(|factor| match factor {
+        TableFactor::Table { name, alias, args: None, .. } if last(name).starts_with("pg_") => {
+            Some((alias.as_ref().map_or_else(|| last(name), |alias| folded(&alias.name)), last(name)))
+        }
+        _ => None,
+    });
+    let mut number = Number(names.collect());
+    if !number.0.is_empty() {
+        let _: ControlFlow<()> = VisitMut::visit(select, &mut number);
     }
 }
 
@@ -164,19 +203,23 @@ fn call(function: &str, argument: &Expr) -> Option<Expr> {
     Some(call)
 }
 
-/// The name of the relation that an expression of type regclass stands for.
+/// The name of what an expression of type regclass or regtype stands for.
 fn named(expression: &Expr) -> Option<Expr> {
     match expression {
         Expr::Cast { expr, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. } if is_regclass(data_type) => {
             call("regclassout", expr)
         }
+        Expr::Cast { expr, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. } if is_regtype(data_type) => {
+            call("regtypeout", expr)
+        }
         Expr::Function(function) if last(&function.name) == "regclassin" => call("regclassout", expression),
+        Expr::Function(function) if last(&function.name) == "regtypein" => call("regtypeout", expression),
         Expr::Nested(inner) => named(inner),
         _ => None,
     }
 }
 
-/// A column of type regclass is shown by name.
+/// A column of type regclass or regtype is shown by name.
 fn show(item: &mut SelectItem) {
     match item {
         SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
@@ -325,6 +368,15 @@ fn is_regclass(data_type: &DataType) -> bool {
         DataType::Custom(name, _) => last(name) == "regclass",
         _ => false,
     }
+}
+
+fn is_regtype(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Custom(name, _) if last(name) == "regtype")
+}
+
+/// Whether it names a type.
+fn is_typeof(expression: &Expr) -> bool {
+    matches!(expression, Expr::Function(call) if last(&call.name) == "pg_typeof")
 }
 
 fn is_regproc(data_type: &DataType) -> bool {

@@ -8,14 +8,32 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::Result;
 
+use crate::settings::Settings;
+use crate::sqlstate::SqlError;
 use crate::system;
 
 /// What a session has, as its catalog shows it.
 #[derive(Debug)]
 pub(crate) struct Own {
     user: String,
+    settings: Mutex<Chosen>,
     cursors: Mutex<Vec<OwnCursor>>,
     statements: Mutex<Vec<OwnStatement>>,
+}
+
+/// The settings as a statement sees them, and those it has asked to be set.
+#[derive(Debug)]
+struct Chosen {
+    settings: Settings,
+    asked: Vec<Choice>,
+}
+
+/// A call of `set_config`.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+    pub(crate) local: bool,
 }
 
 /// A named portal.
@@ -40,8 +58,41 @@ pub(crate) struct OwnStatement {
 }
 
 impl Own {
-    pub(crate) fn new(user: &str) -> Self {
-        Self { user: user.to_owned(), cursors: Mutex::default(), statements: Mutex::default() }
+    pub(crate) fn new(user: &str, settings: &Settings) -> Self {
+        let settings = Mutex::new(Chosen { settings: settings.clone(), asked: Vec::new() });
+        Self { user: user.to_owned(), settings, cursors: Mutex::default(), statements: Mutex::default() }
+    }
+
+    fn chosen(&self) -> MutexGuard<'_, Chosen> {
+        // nothing panics while it is held
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The settings are these now, whatever a statement has asked for.
+    pub(crate) fn follow(&self, settings: &Settings) {
+        *self.chosen() = Chosen { settings: settings.clone(), asked: Vec::new() };
+    }
+
+    /// The value of a setting as SHOW prints it.
+    pub(crate) fn show(&self, name: &str) -> Result<String, SqlError> {
+        self.chosen().settings.show(name).map(|(_, value)| value)
+    }
+
+    /// Asks for a setting to be set when the statement has ended, and gives the value that it will have.
+    pub(crate) fn ask(&self, choice: Choice) -> Result<String, SqlError> {
+        let mut chosen = self.chosen();
+        match &choice.value {
+            Some(value) => chosen.settings.set(&choice.name, value)?,
+            None => chosen.settings.reset(&choice.name)?,
+        };
+        let (_, value) = chosen.settings.show(&choice.name)?;
+        chosen.asked.push(choice);
+        Ok(value)
+    }
+
+    /// What the statement has asked to be set.
+    pub(crate) fn asked(&self) -> Vec<Choice> {
+        std::mem::take(&mut self.chosen().asked)
     }
 
     /// Lists a cursor.
@@ -74,12 +125,31 @@ impl Own {
         let (schema, columns) = match name {
             "pg_cursors" => self.pg_cursors(),
             "pg_prepared_statements" => self.pg_prepared_statements(),
+            "pg_settings" => return self.pg_settings().map(Some),
             "pg_roles" => return system::pg_roles(&self.user).map(Some),
             _ => return Ok(None),
         };
         let schema = Arc::new(schema);
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
         Ok(Some(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?)))
+    }
+
+    fn pg_settings(&self) -> Result<Arc<dyn TableProvider>> {
+        let chosen = self.chosen();
+        let settings = chosen.settings.all().into_iter().map(|(name, _, about)| {
+            let (built_in, default, data_type, free) = chosen.settings.facts(name)?;
+            let value = chosen.settings.raw(name).to_owned();
+            let source = if value != default {
+                "session"
+            } else if default != built_in {
+                "client"
+            } else {
+                "default"
+            };
+            let context = if free { "user" } else { "internal" };
+            Ok(system::Setting { name, value, about, context, data_type, source, built_in, default })
+        });
+        system::pg_settings(&settings.collect::<std::result::Result<Vec<_>, SqlError>>()?)
     }
 
     fn pg_cursors(&self) -> (Schema, Vec<ArrayRef>) {

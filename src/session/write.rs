@@ -1,4 +1,4 @@
-//! The commands that write: tables and views of the writable schema.
+//! The commands that create, fill and drop tables, views and schemas.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Outcome, Session, done, no_rows};
 use crate::names;
 use crate::planner;
-use crate::sqlstate::{SqlError, SqlState, internal};
+use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::Name;
-use crate::store::{self, IfExists};
+use crate::store::{self, Id, IfExists, Kind, TEMPORARY};
 
 impl Session {
     pub(super) async fn create_table_as(
@@ -27,9 +27,9 @@ impl Session {
         query: &Query,
         values: Option<ParamValues>,
     ) -> Result<Outcome, SqlError> {
-        let name = self.writable(target)?;
-        if self.engine.store.contains(&name) {
-            return self.exists(taken(&name), if_not_exists, "CREATE TABLE AS");
+        let id = self.writable(target)?;
+        if self.draft.contains(&id) {
+            return self.exists(taken(&id), if_not_exists, "CREATE TABLE AS");
         }
         let plan = self.plan_with(Statement::Query(Box::new(query.clone())), values).await?;
         if stratagem_udfs::writes(&plan) {
@@ -38,67 +38,101 @@ impl Session {
         }
         let schema = renamed(plan.schema().as_arrow(), columns)?;
         let stream = with_schema(self.stream(&plan).await?, Arc::clone(&schema));
-        let store = Arc::clone(&self.engine.store);
-        let rows = self.on_compute(async move { store.create_table(&name, &schema, stream, IfExists::Fail).await }).await?;
+        let draft = Arc::clone(&self.draft);
+        let rows = self.on_compute(async move { draft.create_table(&id, &schema, stream, IfExists::Fail).await }).await?;
         Ok(done(&format!("SELECT {}", rows.unwrap_or_default())))
     }
 
     pub(super) async fn create_table(&mut self, target: &Name, if_not_exists: bool, columns: &[ColumnDef]) -> Result<Outcome, SqlError> {
-        let name = self.writable(target)?;
-        if self.engine.store.contains(&name) {
-            return self.exists(taken(&name), if_not_exists, "CREATE TABLE");
+        let id = self.writable(target)?;
+        if self.draft.contains(&id) {
+            return self.exists(taken(&id), if_not_exists, "CREATE TABLE");
         }
         let schema: SchemaRef = Arc::new(planner::table_schema(&self.state, columns)?);
         let stream = no_rows(Arc::clone(&schema))?;
-        let store = Arc::clone(&self.engine.store);
-        self.on_compute(async move { store.create_table(&name, &schema, stream, IfExists::Fail).await }).await?;
+        let draft = Arc::clone(&self.draft);
+        self.on_compute(async move { draft.create_table(&id, &schema, stream, IfExists::Fail).await }).await?;
         Ok(done("CREATE TABLE"))
     }
 
     pub(super) async fn insert(&mut self, target: &Name, statement: &Statement, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
-        let name = self.writable_existing(target).await?;
+        let id = self.writable_existing(target).await?;
         let plan = self.plan_with(statement.clone(), values).await?;
         let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_), input, target: table, .. }) = &plan else {
             return Err(internal("INSERT was planned as something else"));
         };
         let stream = with_schema(self.stream(input).await?, table.schema());
-        let store = Arc::clone(&self.engine.store);
-        let rows = self.on_compute(async move { store.insert(&name, stream).await }).await?;
+        let draft = Arc::clone(&self.draft);
+        let rows = self.on_compute(async move { draft.insert(&id, stream).await }).await?;
         Ok(done(&format!("INSERT 0 {rows}")))
     }
 
     pub(super) async fn create_view(&mut self, target: &Name, or_replace: bool, query: &Query) -> Result<Outcome, SqlError> {
-        let name = self.writable(target)?;
+        let id = self.writable(target)?;
         // planned once for its columns, and so that a view that can't work is not made
         let statement = Statement::Query(Box::new(query.clone()));
         let schema = renamed(self.plan(statement, Vec::new()).await?.logical.schema().as_arrow(), &[])?;
-        let (store, text) = (Arc::clone(&self.engine.store), query.to_string());
         let if_exists = if or_replace { IfExists::Replace } else { IfExists::Fail };
-        self.on_compute(async move { store.create_view(&name, &text, &schema, if_exists).await }).await?;
+        self.draft.create_view(&id, &query.to_string(), &schema, if_exists)?;
         Ok(done("CREATE VIEW"))
     }
 
     pub(super) async fn drop_relations(&mut self, view: bool, if_exists: bool, targets: &[Name]) -> Result<Outcome, SqlError> {
-        let words = if view { "DROP VIEW" } else { "DROP TABLE" };
+        let (kind, words) = if view { (Kind::View, "DROP VIEW") } else { (Kind::Table, "DROP TABLE") };
         for target in targets {
-            let name = match self.writable_existing(target).await {
-                Ok(name) => name,
-                Err(error) if if_exists && error.state == SqlState::UndefinedTable => continue,
-                Err(error) => return Err(error),
+            let dropped = match self.writable_existing(target).await {
+                Ok(id) => self.draft.drop_relation(kind, &id).map_err(SqlError::from),
+                Err(error) => Err(error),
             };
-            let store = Arc::clone(&self.engine.store);
-            let dropped =
-                self.on_compute(async move { if view { store.drop_view(&name).await } else { store.drop_table(&name).await } }).await;
             match dropped {
-                Err(error) if if_exists && error.state == SqlState::UndefinedTable => {}
+                Err(error) if if_exists && error.state == SqlState::UndefinedTable => {
+                    let what = if view { "view" } else { "table" };
+                    let message = format!("{what} \"{}\" does not exist, skipping", target.table);
+                    self.tell(SqlError::notice(Severity::Notice, SqlState::SuccessfulCompletion, message));
+                }
                 other => other?,
             }
         }
         Ok(done(words))
     }
 
+    pub(super) fn create_schema(&mut self, name: &str, if_not_exists: bool) -> Result<Outcome, SqlError> {
+        if name.starts_with("pg_") {
+            return Err(SqlError::new(SqlState::ReservedName, format!("unacceptable schema name \"{name}\""))
+                .with_detail("the prefix \"pg_\" is reserved for system schemas"));
+        }
+        if name == "information_schema" || self.schema_exists(name) {
+            let error = SqlError::new(SqlState::DuplicateSchema, format!("schema \"{name}\" already exists"));
+            return self.exists(error, if_not_exists, "CREATE SCHEMA");
+        }
+        self.draft.create_schema(name)?;
+        Ok(done("CREATE SCHEMA"))
+    }
+
+    pub(super) fn drop_schemas(&mut self, names: &[String], if_exists: bool, cascade: bool) -> Result<Outcome, SqlError> {
+        for name in names {
+            match self.draft.drop_schema(name, cascade) {
+                Err(store::Error::NoSuchSchema { .. }) if self.schema_exists(name) => {
+                    let message = format!("permission denied: schema \"{name}\" can't be dropped");
+                    return Err(SqlError::new(SqlState::InsufficientPrivilege, message)
+                        .with_hint("only schemas made with CREATE SCHEMA can be dropped"));
+                }
+                Err(error @ store::Error::NoSuchSchema { .. }) if if_exists => {
+                    let message = format!("{error}, skipping");
+                    self.tell(SqlError::notice(Severity::Notice, SqlState::SuccessfulCompletion, message));
+                }
+                other => other?,
+            }
+        }
+        Ok(done("DROP SCHEMA"))
+    }
+
+    fn schema_exists(&self, name: &str) -> bool {
+        self.state.catalog_list().catalog(planner::DATABASE).is_some_and(|database| database.schema(name).is_some())
+    }
+
     /// Does a piece of writing on the compute runtime. Dropping the future abandons it.
-    async fn on_compute<T: Send + 'static>(
+    pub(super) async fn on_compute<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, store::Error>> + Send + 'static,
     ) -> Result<T, SqlError> {
@@ -110,35 +144,42 @@ impl Session {
         }
     }
 
-    /// The name of a new relation in the writable schema.
-    fn writable(&self, target: &Name) -> Result<String, SqlError> {
+    /// The place of a new relation, if its schema can be written to.
+    fn writable(&self, target: &Name) -> Result<Id, SqlError> {
         let path = self.settings.search_path();
-        let schema = target.schema.as_ref().or(path.first());
-        match schema {
-            Some(schema) if schema == store::SCHEMA => Ok(target.table.clone()),
-            Some(schema) => Err(read_only(schema, &target.table)),
+        match target.schema.as_ref().or(path.first()) {
+            Some(schema) if self.draft.schema(schema).is_some() => Ok(Id::new(schema.as_str(), target.table.as_str())),
+            Some(schema) if self.schema_exists(schema) => Err(read_only(schema, &target.table)),
+            Some(schema) => Err(SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist"))
+                .with_hint(format!("CREATE SCHEMA {schema}"))),
             None => Err(SqlError::new(SqlState::InvalidSchemaName, "no schema has been selected to create in")
                 .with_hint("SET search_path = work, public")),
         }
     }
 
-    /// The name of a relation that is there, if it is in the writable schema.
-    pub(super) async fn writable_existing(&self, target: &Name) -> Result<String, SqlError> {
+    /// The place of a relation that is there, if its schema can be written to.
+    pub(super) async fn writable_existing(&self, target: &Name) -> Result<Id, SqlError> {
         let path = self.settings.search_path();
         let reference = match &target.schema {
             Some(schema) => TableReference::partial(schema.as_str(), target.table.as_str()),
             None => TableReference::bare(target.table.as_str()),
         };
-        if target.schema.as_deref().is_none_or(|s| s == store::SCHEMA)
-            && self.engine.store.contains(&target.table)
-            && (target.schema.is_some() || path.iter().any(|s| s == store::SCHEMA))
-        {
-            return Ok(target.table.clone());
+        let schemas = match &target.schema {
+            Some(schema) => std::slice::from_ref(schema),
+            None => path.as_slice(),
+        };
+        let temporary = target.schema.is_none().then_some(TEMPORARY);
+        for schema in temporary.into_iter().chain(schemas.iter().map(String::as_str)) {
+            let id = Id::new(schema, target.table.as_str());
+            if self.draft.contains(&id) {
+                return Ok(id);
+            }
+            let reference = TableReference::partial(schema, target.table.as_str());
+            if planner::find(&self.state, &path, &reference).await?.is_some() {
+                return Err(read_only(schema, &target.table));
+            }
         }
-        match planner::find(&self.state, &path, &reference).await? {
-            Some(_) => Err(read_only(target.schema.as_deref().unwrap_or("its schema"), &target.table)),
-            None => Err(planner::no_such_table(&self.state, &reference)),
-        }
+        Err(planner::no_such_table(&self.state, &reference))
     }
 }
 
@@ -177,7 +218,8 @@ fn with_schema(stream: SendableRecordBatchStream, schema: SchemaRef) -> Sendable
 }
 
 /// The error for the name of a relation that is there.
-fn taken(name: &str) -> SqlError {
+fn taken(id: &Id) -> SqlError {
+    let name = &id.name;
     SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists"))
         .with_hint(format!("DROP TABLE {name} first, or choose another name"))
 }

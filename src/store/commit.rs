@@ -1,182 +1,143 @@
-//! Changes become visible: the manifest on disk first, then the name in memory, then the removal of what is no longer needed.
+//! Changes become visible: the manifests on disk first, then the names in memory, then the removal of what is no longer needed.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
 
-use super::manifest::{self, Body, Manifest};
-use super::relation::{Part, StoredView, Table};
+use super::draft::{Change, Changes};
+use super::journal::Journal;
+use super::manifest::Manifest;
+use super::relation::{Folder, Part, Table};
 use super::space::Claim;
 use super::writer::{Target, Written};
-use super::{Error, IfExists, NewFolder, Relation, Result, Store, compaction, durable};
+use super::{Error, Id, Relation, Relations, Result, SCHEMA, Store, compaction};
 
 impl Store {
-    /// Whether to go on creating `name`: `false` when it is to be left as it is.
-    pub(super) fn may_create(&self, name: &str, view: bool, if_exists: IfExists) -> Result<bool> {
-        match (self.relation(name), if_exists) {
-            (None, _) => Ok(true),
-            (Some(_), IfExists::Keep) => Ok(false),
-            (Some(_), IfExists::Fail) => Err(Error::Exists { name: name.to_owned() }),
-            (Some(old), IfExists::Replace) if old.is_view() == view => Ok(true),
-            (Some(_), IfExists::Replace) if view => Err(Error::NotAView { name: name.to_owned() }),
-            (Some(_), IfExists::Replace) => Err(Error::NotATable { name: name.to_owned() }),
-        }
-    }
-
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A folder name of its own for every table and view ever created, which resembles the name in SQL.
+    /// A folder name of its own for everything ever created, which resembles the name in SQL.
     pub(super) fn new_folder(&self, name: &str) -> PathBuf {
         let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' };
         let slug: String = name.chars().map(safe).take(32).collect();
         self.tables.join(format!("{slug}-{}", self.number()))
     }
 
-    pub(super) fn target(&self, folder: PathBuf, schema: SchemaRef) -> Target {
+    pub(super) fn target(&self, folder: &Folder, schema: SchemaRef) -> Target {
         let claim = Claim::new(&self.space);
-        Target { root: self.state.clone(), folder, schema, numbers: Arc::clone(&self.numbers), claim }
+        Target { root: self.state.clone(), folder: folder.path.clone(), schema, numbers: Arc::clone(&self.numbers), claim }
     }
 
-    pub(super) fn commit_table(
-        &self,
-        name: &str,
-        folder: PathBuf,
-        schema: SchemaRef,
-        written: Written,
-        if_exists: IfExists,
-    ) -> Result<Option<u64>> {
-        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.may_create(name, false, if_exists)? {
-            return Ok(None);
-        }
-        let rows = written.rows();
-        let files = written.parts().collect();
-        let table = Table { name: name.to_owned(), folder, schema, files, parquet: tokio::sync::OnceCell::new() };
-        self.write_table(&table)?;
-        written.keep();
-        self.publish(name, Relation::Table(Arc::new(table)));
-        Ok(Some(rows))
+    /// The state directory, for labels.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
     }
 
-    pub(super) fn commit_insert(&self, planned: &Table, written: Written) -> Result<u64> {
-        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.table(&planned.name)?;
-        if now.folder != planned.folder {
-            return Err(Error::Replaced { name: planned.name.clone() });
+    /// Makes all changes of a draft, or none. Blocks.
+    pub(super) fn commit(&self, mut changes: Changes) -> Result<()> {
+        let mut unfinished = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.relations();
+        for (id, change) in &mut changes {
+            change.follow(id, now.get(id))?;
         }
-        if written.files.is_empty() {
-            return Ok(0);
-        }
-        let files = now.files.iter().cloned().chain(written.parts()).collect();
-        self.commit_files(&now, files, &written)?;
-        Ok(written.rows())
+        self.apply(&mut unfinished, &now, &changes)
     }
 
     pub(super) fn commit_compaction(&self, planned: &Table, old: &[Part], written: &Written) -> Result<()> {
-        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.table(&planned.name)?;
-        if now.folder != planned.folder {
+        let mut unfinished = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.relations();
+        let Some(base @ Relation::Table(table)) = now.get(&planned.id) else { return Ok(()) };
+        if !Arc::ptr_eq(&table.folder, &planned.folder) {
             return Ok(());
         }
-        let Some(files) = compaction::replace(&now.files, old, written.parts()) else { return Ok(()) };
-        self.commit_files(&now, files, written)?;
-        old.iter().for_each(|part| part.file.doom());
-        Ok(())
+        let Some(files) = compaction::replace(&table.files, old, written.parts()) else { return Ok(()) };
+        let merged = Relation::Table(Arc::new(table.with_files(files)));
+        let change = Change { base: Some(base.clone()), now: Some(merged), appends: false };
+        self.apply(&mut unfinished, &now, &Changes::from([(planned.id.clone(), change)]))
     }
 
-    /// Gives a table other files. The caller holds the commit lock.
-    fn commit_files(&self, now: &Table, files: Vec<Part>, written: &Written) -> Result<()> {
-        let (name, folder, schema) = (now.name.clone(), now.folder.clone(), Arc::clone(&now.schema));
-        let table = Table { name, folder, schema, files, parquet: tokio::sync::OnceCell::new() };
-        self.write_table(&table)?;
-        written.keep();
-        self.publish(&now.name, Relation::Table(Arc::new(table)));
-        Ok(())
-    }
-
-    pub(super) fn commit_view(&self, name: &str, sql: String, schema: SchemaRef, if_exists: IfExists) -> Result<bool> {
-        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.may_create(name, true, if_exists)? {
-            return Ok(false);
-        }
-        let folder = self.new_folder(name);
-        durable::create_folder(&folder).map_err(|error| Error::io(&self.state, &folder, &error))?;
-        let _guard = NewFolder { path: folder.clone() };
-        self.write_manifest(name, &folder, &schema, Body::View { sql: sql.clone() })?;
-        self.publish(name, Relation::View(Arc::new(StoredView { name: name.to_owned(), sql, schema, folder })));
-        Ok(true)
-    }
-
-    fn write_table(&self, table: &Table) -> Result<()> {
-        let part = |part: &Part| manifest::Part {
-            name: part.file.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            rows: part.rows,
-            bytes: part.file.length(),
-        };
-        let files = table.files.iter().map(part).collect();
-        self.write_manifest(&table.name, &table.folder, &table.schema, Body::Table { files })
-    }
-
-    fn write_manifest(&self, name: &str, folder: &Path, schema: &SchemaRef, body: Body) -> Result<()> {
-        let bytes = Manifest::new(name, self.number(), schema, body).and_then(|manifest| manifest.bytes());
-        let bytes = bytes.map_err(|reason| Error::Internal { reason })?;
-        durable::replace(folder, manifest::FILE, &bytes).map_err(|error| Error::io(&self.state, folder, &error))
-    }
-
-    /// Makes `relation` visible; what it replaces is removed from disk. The caller holds the commit lock.
-    fn publish(&self, name: &str, relation: Relation) {
-        let folder = relation.folder().to_owned();
-        let old = self.relations.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), relation);
-        if let Some(old) = old.filter(|old| old.folder() != folder)
-            && let Err(error) = self.remove(&old)
+    /// Makes changes that start from what is committed. The caller holds the commit lock.
+    fn apply(&self, unfinished: &mut Option<Journal>, now: &Arc<Relations>, changes: &Changes) -> Result<()> {
+        if let Some(journal) = unfinished.take()
+            && let Err(error) = journal.finish(&self.state, &self.tables)
         {
-            // The new one is in place already; the sweep at the next start removes the old one.
-            tracing::warn!(relation = name, %error, "replaced relation could not be removed");
+            *unfinished = Some(journal);
+            return Err(error);
         }
-        self.count();
-    }
-
-    pub(super) fn drop_relation(&self, name: &str) -> Result<()> {
-        let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(relation) = self.relation(name) else { return Err(Error::NoSuchTable { name: name.to_owned() }) };
-        self.remove(&relation)?;
-        self.relations.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.count();
-        Ok(())
-    }
-
-    /// Removes the manifest for good; the data files follow when nobody reads them any more.
-    fn remove(&self, relation: &Relation) -> Result<()> {
-        let folder = relation.folder();
-        match durable::remove(folder, manifest::FILE) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io(&self.state, folder, &error)),
+        let mut relations = Relations::clone(now);
+        for (id, change) in changes {
+            match &change.now {
+                Some(relation) => relations.insert(id.clone(), relation.clone()),
+                None => relations.remove(id),
+            };
         }
-        match relation {
-            Relation::Table(table) => table.files.iter().for_each(|part| part.file.doom()),
-            Relation::View(_) => {}
-            Relation::Broken { .. } => {
-                let _ = fs::remove_dir_all(folder);
+        if let Some((id, _)) = changes.iter().find(|(id, change)| change.now.is_some() && !has_schema(&relations, id)) {
+            return Err(Error::NoSuchSchema { name: id.schema.clone() });
+        }
+        let journal = Journal::new(self.manifests(changes)?);
+        if journal.len() < 2 {
+            journal.apply(&self.state, &self.tables)?;
+        } else {
+            journal.write(&self.state)?;
+            if let Err(error) = journal.finish(&self.state, &self.tables) {
+                // committed all the same: the journal says what is left to do
+                tracing::warn!(%error, "a change could not be written to all its manifests yet");
+                *unfinished = Some(journal);
             }
         }
-        // Succeeds where there are no data files to wait for.
-        let _ = fs::remove_dir(folder);
+        *self.relations.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(relations);
+        settle_files(changes);
+        self.count();
         Ok(())
+    }
+
+    /// The manifests to write and to remove. A relation that was renamed keeps its folder.
+    fn manifests(&self, changes: &Changes) -> Result<BTreeMap<String, Option<Manifest>>> {
+        let name = |relation: &Relation| relation.folder().path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut manifests: BTreeMap<String, Option<Manifest>> =
+            changes.values().filter_map(|change| change.base.as_ref()).map(|base| (name(base), None)).collect();
+        for (id, change) in changes {
+            let Some(relation) = &change.now else { continue };
+            let manifest = relation.manifest(id, self.number()).transpose().map_err(|reason| Error::Internal { reason })?;
+            match manifest {
+                Some(manifest) => manifests.insert(name(relation), Some(manifest)),
+                None => manifests.remove(&name(relation)),
+            };
+        }
+        Ok(manifests)
     }
 
     pub(super) fn count(&self) {
-        let relations = self.relations.read().unwrap_or_else(PoisonError::into_inner);
+        let relations = self.relations();
         let bytes = relations.values().map(|relation| match relation {
             Relation::Table(table) => table.bytes(),
             _ => 0,
         });
         self.space.set_stored(bytes.sum());
     }
+}
+
+/// The files of what is there now stay; those of what was there go when nobody reads them any more.
+fn settle_files(changes: &Changes) {
+    let files = |relation: Option<&Relation>| match relation {
+        Some(Relation::Table(table)) => table.files.clone(),
+        _ => Vec::new(),
+    };
+    changes.values().flat_map(|change| files(change.base.as_ref())).for_each(|part| part.file.doom());
+    changes.values().flat_map(|change| files(change.now.as_ref())).for_each(|part| part.file.keep());
+    for change in changes.values() {
+        if let (Some(Relation::Broken { folder, .. }), None) = (&change.base, &change.now) {
+            let _ = fs::remove_dir_all(&folder.path);
+        }
+    }
+}
+
+/// Whether the schema of a relation is there.
+fn has_schema(relations: &Relations, id: &Id) -> bool {
+    id.is_schema() || id.schema == SCHEMA || relations.contains_key(&Id::schema(&id.schema))
 }

@@ -97,6 +97,30 @@ pub enum Error {
         /// Table name.
         name: String,
     },
+    /// Two transactions have changed one relation (40001).
+    #[error("could not serialize access to {name} due to concurrent update")]
+    Conflict {
+        /// Relation name.
+        name: String,
+    },
+    /// A schema of that name is there (42P06).
+    #[error("schema {name} already exists")]
+    SchemaExists {
+        /// Schema name.
+        name: String,
+    },
+    /// No writable schema of that name (3F000).
+    #[error("schema {name} does not exist")]
+    NoSuchSchema {
+        /// Schema name.
+        name: String,
+    },
+    /// The schema has tables or views (2BP01).
+    #[error("cannot drop schema {name} because other objects depend on it")]
+    SchemaInUse {
+        /// Schema name.
+        name: String,
+    },
     /// The device is full (53100).
     #[error("no space left on device for {path}")]
     DiskFull {
@@ -157,6 +181,8 @@ impl Error {
             Self::QuotaExceeded { .. } => "drop tables that are not needed, or raise the limit in the server's configuration",
             Self::Locked { .. } => "stop the other server, or give this one another state directory",
             Self::Replaced { .. } => "run the statement again",
+            Self::Conflict { .. } => "run the transaction again",
+            Self::SchemaInUse { .. } => "use DROP ... CASCADE to drop them too",
             Self::Broken(error) => error.hint(),
             _ => return None,
         })

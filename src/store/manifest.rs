@@ -1,5 +1,6 @@
 //! What a table or view consists of: one small JSON file in its folder, replaced as a whole.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,16 +12,21 @@ use datafusion::arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Id;
+
 /// The manifest's name in the folder of its table or view.
 pub(crate) const FILE: &str = "manifest.json";
 
 const FORMAT: u32 = 1;
 
-/// A table or view on disk.
+/// A table, view or schema on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,
-    /// The name in SQL; the folder's name is only for people.
+    /// The schema in SQL.
+    #[serde(default = "work")]
+    pub(crate) schema: String,
+    /// The name in SQL; the folder's name is only for people. Empty for a schema.
     pub(crate) name: String,
     /// Grows with every change of the store. Of two manifests with one name the younger counts.
     pub(crate) sequence: u64,
@@ -28,11 +34,34 @@ pub(crate) struct Manifest {
     columns: String,
     /// SHA-256 of the columns.
     fingerprint: String,
+    #[serde(default, skip_serializing_if = "Comments::is_empty")]
+    pub(crate) comments: Comments,
     #[serde(flatten)]
     pub(crate) body: Body,
 }
 
-/// What differs between tables and views.
+/// What users say a relation and its columns are for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comments {
+    /// Of the relation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
+    /// Of its columns, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+}
+
+impl Comments {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn work() -> String {
+    super::SCHEMA.to_owned()
+}
+
+/// What differs between tables, views and schemas.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Body {
@@ -40,6 +69,8 @@ pub(crate) enum Body {
     Table { files: Vec<Part> },
     /// The query as the user wrote it.
     View { sql: String },
+    /// A schema that was created.
+    Schema,
 }
 
 /// A data file of a table.
@@ -51,10 +82,11 @@ pub(crate) struct Part {
 }
 
 impl Manifest {
-    pub(crate) fn new(name: &str, sequence: u64, schema: &SchemaRef, body: Body) -> Result<Self, String> {
-        let columns = encode(schema)?;
+    pub(crate) fn new(id: &Id, sequence: u64, columns: &SchemaRef, comments: Comments, body: Body) -> Result<Self, String> {
+        let columns = encode(columns)?;
         let fingerprint = hex(&Sha256::digest(&columns));
-        Ok(Self { format: FORMAT, name: name.to_owned(), sequence, columns: hex(&columns), fingerprint, body })
+        let (schema, name) = (id.schema.clone(), id.name.clone());
+        Ok(Self { format: FORMAT, schema, name, sequence, columns: hex(&columns), fingerprint, comments, body })
     }
 
     /// Reads and checks the manifest in `folder`; `None` where there is none.
@@ -81,7 +113,11 @@ impl Manifest {
         Ok(bytes)
     }
 
-    pub(crate) fn schema(&self) -> Result<SchemaRef, String> {
+    pub(crate) fn id(&self) -> Id {
+        Id::new(self.schema.as_str(), self.name.as_str())
+    }
+
+    pub(crate) fn columns(&self) -> Result<SchemaRef, String> {
         let columns = unhex(&self.columns).ok_or("its columns are not hexadecimal")?;
         let reader = StreamReader::try_new(Cursor::new(columns), None).map_err(|error| error.to_string())?;
         Ok(reader.schema())
@@ -121,17 +157,18 @@ mod tests {
     fn manifest_survives_a_round_trip() {
         let folder = tempfile::tempdir().unwrap();
         let parts = vec![Part { name: "1.parquet".into(), rows: 3, bytes: 99 }];
-        let manifest = Manifest::new("größe", 7, &schema(), Body::Table { files: parts }).unwrap();
+        let manifest = Manifest::new(&Id::new("work", "größe"), 7, &schema(), Comments::default(), Body::Table { files: parts }).unwrap();
         fs::write(folder.path().join(FILE), manifest.bytes().unwrap()).unwrap();
         let read = Manifest::read(folder.path()).unwrap().unwrap();
         assert_eq!(read, manifest);
-        assert_eq!(read.schema().unwrap(), schema());
+        assert_eq!(read.columns().unwrap(), schema());
     }
 
     #[test]
     fn changed_columns_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut manifest = Manifest::new("t", 1, &schema(), Body::View { sql: "SELECT 1".into() }).unwrap();
+        let mut manifest =
+            Manifest::new(&Id::new("work", "t"), 1, &schema(), Comments::default(), Body::View { sql: "SELECT 1".into() }).unwrap();
         manifest.columns.replace_range(20..22, "ff");
         fs::write(folder.path().join(FILE), manifest.bytes().unwrap()).unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap_err(), "its columns do not have their fingerprint");

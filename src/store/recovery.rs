@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::manifest::{self, Body, Manifest};
-use super::relation::{Part, StoredView, Table};
+use super::relation::{Folder, Part, StoredView, Table};
 use super::writer::data_file;
-use super::{Relation, Result};
+use super::{Id, Relation, Relations, Result, SCHEMA};
 use crate::catalog;
 
 /// Takes the lock of the state directory; it is given back when the file is closed, also by a crash.
@@ -35,7 +35,7 @@ pub(super) fn lock(state: &Path) -> Result<File> {
 
 /// What the manifests say.
 pub(super) struct Found {
-    pub(super) relations: BTreeMap<String, Relation>,
+    pub(super) relations: Relations,
     /// First number that nothing has.
     pub(super) next: u64,
 }
@@ -44,7 +44,7 @@ pub(super) struct Found {
 pub(super) fn recover(state: &Path, tables: &Path) -> Result<Found> {
     let io = |error: &std::io::Error| Error::io(state, tables, error);
     let mut found = Found { relations: BTreeMap::new(), next: 1 };
-    let mut sequences: BTreeMap<String, (u64, PathBuf)> = BTreeMap::new();
+    let mut sequences: BTreeMap<Id, (u64, PathBuf)> = BTreeMap::new();
     for entry in fs::read_dir(tables).map_err(|error| io(&error))? {
         let folder = entry.map_err(|error| io(&error))?.path();
         // Folders of the store end in their number; what does not is not the store's, and is left alone.
@@ -61,13 +61,14 @@ pub(super) fn recover(state: &Path, tables: &Path) -> Result<Found> {
                 let path = folder.join(manifest::FILE).strip_prefix(state).unwrap_or(&folder).display().to_string();
                 let error = catalog::Error::Damaged { path, reason };
                 tracing::warn!(%error, "stored relation cannot be read");
-                found.relations.insert(name.to_owned(), Relation::Broken { folder, error });
+                let id = Id::new(SCHEMA, name);
+                found.relations.insert(id, Relation::Broken { folder: Arc::new(Folder { path: folder }), error });
                 continue;
             }
         };
         found.next = found.next.max(manifest.sequence + 1);
         // A crash between writing the manifest of a replacement and removing the old one leaves both.
-        match sequences.get(&manifest.name) {
+        match sequences.get(&manifest.id()) {
             Some((sequence, _)) if *sequence > manifest.sequence => {
                 sweep(&folder);
                 continue;
@@ -75,9 +76,9 @@ pub(super) fn recover(state: &Path, tables: &Path) -> Result<Found> {
             Some((_, older)) => sweep(older),
             None => {}
         }
-        sequences.insert(manifest.name.clone(), (manifest.sequence, folder.clone()));
+        sequences.insert(manifest.id(), (manifest.sequence, folder.clone()));
         let relation = relation(state, folder, &manifest, &mut found.next);
-        found.relations.insert(manifest.name, relation);
+        found.relations.insert(manifest.id(), relation);
     }
     Ok(found)
 }
@@ -91,29 +92,31 @@ fn sweep(folder: &Path) {
     }
 }
 
-fn relation(state: &Path, folder: PathBuf, manifest: &Manifest, next: &mut u64) -> Relation {
+fn relation(state: &Path, path: PathBuf, manifest: &Manifest, next: &mut u64) -> Relation {
+    let folder = Arc::new(Folder { path });
     let damaged = |path: &Path, reason: String| catalog::Error::Damaged {
         path: path.strip_prefix(state).unwrap_or(path).display().to_string(),
         reason,
     };
-    let schema = match manifest.schema() {
+    let schema = match manifest.columns() {
         Ok(schema) => schema,
         Err(reason) => {
-            let error = damaged(&folder.join(manifest::FILE), reason);
+            let error = damaged(&folder.path.join(manifest::FILE), reason);
             return Relation::Broken { folder, error };
         }
     };
     let parts = match &manifest.body {
         Body::View { sql } => {
-            let (name, sql) = (manifest.name.clone(), sql.clone());
-            return Relation::View(Arc::new(StoredView { name, sql, schema, folder }));
+            let (sql, comments) = (sql.clone(), manifest.comments.clone());
+            return Relation::View(Arc::new(StoredView { id: manifest.id(), sql, schema, comments, folder }));
         }
+        Body::Schema => return Relation::Schema(folder),
         Body::Table { files } => files,
     };
-    sweep_files(&folder, parts);
+    sweep_files(&folder.path, parts);
     let mut files = Vec::with_capacity(parts.len());
     for part in parts {
-        let path = folder.join(&part.name);
+        let path = folder.path.join(&part.name);
         let number = Path::new(&part.name).file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
         *next = (*next).max(number.unwrap_or(0) + 1);
         match fs::metadata(&path) {
@@ -134,7 +137,8 @@ fn relation(state: &Path, folder: PathBuf, manifest: &Manifest, next: &mut u64) 
         }
     }
     let parquet = tokio::sync::OnceCell::new();
-    Relation::Table(Arc::new(Table { name: manifest.name.clone(), folder, schema, files, parquet }))
+    let comments = manifest.comments.clone();
+    Relation::Table(Arc::new(Table { id: manifest.id(), folder, schema, comments, files, parquet }))
 }
 
 /// Removes the files of statements that did not finish.

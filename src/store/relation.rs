@@ -1,32 +1,44 @@
 //! Stored tables and views as the planner sees them.
 
-use std::fmt;
+use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
-use datafusion::datasource::sink::{DataSink, DataSinkExec};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
+use datafusion::physical_plan::ExecutionPlan;
 
-use super::Store;
+use super::manifest::{self, Body, Comments};
+use super::{Id, Relation};
 use crate::catalog::ParquetTable;
 use crate::catalog::file::DataFile;
 
-/// One state of a stored table. Every change makes another; a statement keeps the one it was planned with, and with it the files.
+/// The folder of a relation. Dropping the last reference removes it where nothing is in it: neither a manifest nor a data file.
 #[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// One state of a stored table. Every change makes another; a statement keeps the one it was planned with, and with it the files.
+#[derive(Debug, Clone)]
 pub(crate) struct Table {
-    pub(crate) name: String,
-    pub(crate) folder: PathBuf,
+    pub(crate) id: Id,
     pub(crate) schema: SchemaRef,
+    pub(crate) comments: Comments,
+    // before the folder, which can go when they are gone
     pub(crate) files: Vec<Part>,
     /// The footers are read at the first use.
     pub(crate) parquet: tokio::sync::OnceCell<Arc<ParquetTable>>,
+    pub(crate) folder: Arc<Folder>,
 }
 
 /// A data file of a [`Table`].
@@ -40,16 +52,46 @@ impl Table {
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|part| part.file.length()).sum()
     }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.files.iter().map(|part| part.rows).sum()
+    }
+
+    /// The table with other files.
+    pub(crate) fn with_files(&self, files: Vec<Part>) -> Self {
+        Self { files, parquet: tokio::sync::OnceCell::new(), ..self.clone() }
+    }
+
+    fn body(&self) -> Body {
+        let part = |part: &Part| manifest::Part {
+            name: part.file.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            rows: part.rows,
+            bytes: part.file.length(),
+        };
+        Body::Table { files: self.files.iter().map(part).collect() }
+    }
 }
 
-/// A table of the writable schema.
+impl Relation {
+    /// What its manifest says; none for what is broken, which is not written again.
+    pub(super) fn manifest(&self, id: &Id, sequence: u64) -> Option<std::result::Result<manifest::Manifest, String>> {
+        let none = Arc::new(datafusion::arrow::datatypes::Schema::empty());
+        let (columns, comments, body) = match self {
+            Relation::Table(table) => (&table.schema, table.comments.clone(), table.body()),
+            Relation::View(view) => (&view.schema, view.comments.clone(), Body::View { sql: view.sql.clone() }),
+            Relation::Schema(_) => (&none, Comments::default(), Body::Schema),
+            Relation::Broken { .. } => return None,
+        };
+        Some(manifest::Manifest::new(id, sequence, columns, comments, body))
+    }
+}
+
+/// A table of a writable schema.
 #[derive(Debug)]
 pub struct StoredTable {
-    pub(crate) name: String,
     pub(crate) parquet: Arc<ParquetTable>,
     // Keeps the data files on disk while a statement may still read them.
     pub(crate) _state: Arc<Table>,
-    pub(crate) store: Weak<Store>,
 }
 
 impl StoredTable {
@@ -83,62 +125,29 @@ impl TableProvider for StoredTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         self.parquet.supports_filters_pushdown(filters)
     }
-
-    async fn insert_into(&self, _: &dyn Session, input: Arc<dyn ExecutionPlan>, op: InsertOp) -> Result<Arc<dyn ExecutionPlan>> {
-        if op != InsertOp::Append {
-            return plan_err!("only INSERT INTO is possible, {op} is not");
-        }
-        let Some(store) = self.store.upgrade() else { return plan_err!("the server is shutting down") };
-        let sink = Sink { name: self.name.clone(), schema: self.schema(), store };
-        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
-    }
 }
 
-/// Takes the rows of an `INSERT`.
-#[derive(Debug)]
-struct Sink {
-    name: String,
-    schema: SchemaRef,
-    store: Arc<Store>,
-}
-
-impl DisplayAs for Sink {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoredTable({})", self.name)
-    }
-}
-
-#[async_trait]
-impl DataSink for Sink {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    async fn write_all(&self, data: SendableRecordBatchStream, _: &Arc<TaskContext>) -> Result<u64> {
-        Ok(self.store.insert(&self.name, data).await?)
-    }
-}
-
-/// A view of the writable schema: its text, and the columns it had when it was created.
+/// A view of a writable schema: its text, and the columns it had when it was created.
 ///
 /// Whoever plans a statement puts the plan of [`sql`](Self::sql) in its place; a session plans names by its own search path, so
 /// the store cannot do it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoredView {
-    pub(crate) name: String,
+    pub(crate) id: Id,
     pub(crate) sql: String,
     pub(crate) schema: SchemaRef,
-    pub(crate) folder: PathBuf,
+    pub(crate) comments: Comments,
+    pub(crate) folder: Arc<Folder>,
 }
 
 impl StoredView {
     /// The view's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.id.name
     }
 
-    /// The query as it was given to [`Store::create_view`].
+    /// The query as it was given to [`Draft::create_view`](super::Draft::create_view).
     #[must_use]
     pub fn sql(&self) -> &str {
         &self.sql
@@ -160,6 +169,6 @@ impl TableProvider for StoredView {
     }
 
     async fn scan(&self, _: &dyn Session, _: Option<&Vec<usize>>, _: &[Expr], _: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!("view {} was not expanded", self.name)
+        plan_err!("view {} was not expanded", self.id.name)
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct NewFile {
 pub(crate) struct Written {
     pub(crate) files: Vec<NewFile>,
     /// Held until the files are counted as stored.
-    _claim: Claim,
+    pub(crate) claim: Claim,
 }
 
 impl Written {
@@ -67,11 +67,6 @@ impl Written {
 
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
         self.files.iter().map(|new| Part { file: Arc::clone(&new.file), rows: new.rows })
-    }
-
-    /// A manifest lists the files now: they stay.
-    pub(crate) fn keep(&self) {
-        self.files.iter().for_each(|new| new.file.keep());
     }
 }
 
@@ -133,14 +128,14 @@ fn run(mut target: Target, mut receiver: mpsc::Receiver<Message>) -> Result<Writ
                 }
             }
             Some(Message::End) => break,
-            None => return Ok(Written { files: Vec::new(), _claim: target.claim }),
+            None => return Ok(Written { files: Vec::new(), claim: target.claim }),
         }
     }
     if let Some(last) = open {
         done.push(last.finish(&mut target)?);
     }
     durable::sync_folder(&target.folder).map_err(|error| Error::io(&target.root, &target.folder, &error))?;
-    Ok(Written { files: done, _claim: target.claim })
+    Ok(Written { files: done, claim: target.claim })
 }
 
 /// A file that is being written; deleted when dropped before it is finished.

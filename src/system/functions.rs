@@ -11,17 +11,20 @@ use datafusion::catalog::CatalogProvider;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
+use pgwire::api::Type;
 
-use super::{System, routines};
+use super::{System, comments, routines};
 use crate::planner::DATABASE;
 use crate::session::functions::put;
 use crate::sqlstate::{SqlError, SqlState};
+use crate::store::{Draft, Id, TEMPORARY};
 
 /// Registers the functions, which see names by the search path.
 pub(crate) fn follow(state: &mut SessionState, path: &[String]) {
-    let Some(system) = state.config().get_extension::<System>() else { return };
+    let config = state.config();
+    let (Some(system), Some(draft)) = (config.get_extension::<System>(), config.get_extension::<Draft>()) else { return };
     let Some(database) = state.catalog_list().catalog(DATABASE) else { return };
-    let names = Arc::new(Names { system, database, path: path.to_vec() });
+    let names = Arc::new(Names { system, draft, database, path: path.to_vec() });
     for function in functions(&names) {
         put(state, ScalarUDF::from(function));
     }
@@ -38,6 +41,7 @@ pub(crate) fn owner(user: &str) -> ScalarUDF {
 /// The relations and what a name means.
 struct Names {
     system: Arc<System>,
+    draft: Arc<Draft>,
     database: Arc<dyn CatalogProvider>,
     path: Vec<String>,
 }
@@ -49,7 +53,7 @@ impl Names {
 
     /// The schema in which a name without one is found.
     fn place(&self, relation: &str) -> Option<&str> {
-        std::iter::once("pg_catalog").chain(self.path.iter().map(String::as_str)).find(|schema| self.has(schema, relation))
+        [TEMPORARY, "pg_catalog"].into_iter().chain(self.path.iter().map(String::as_str)).find(|schema| self.has(schema, relation))
     }
 
     /// The number of the relation a text names, as `schema.relation`, `"Relation"` or a number.
@@ -83,8 +87,8 @@ impl Names {
 
     fn view(&self, number: u32) -> Option<String> {
         let (schema, relation, _) = self.system.find(number)?;
-        let views = (schema == crate::store::SCHEMA).then(|| self.system.store.views())?;
-        views.into_iter().find(|(name, _)| *name == relation).map(|(_, text)| format!(" {text};"))
+        let id = Id::new(schema, relation);
+        self.draft.views().into_iter().find(|(view, _)| *view == id).map(|(_, text)| format!(" {text};"))
     }
 
     fn size(&self, number: u32) -> Option<i64> {
@@ -92,14 +96,10 @@ impl Names {
         Some(i64::try_from(bytes.unwrap_or(0)).unwrap_or(i64::MAX))
     }
 
-    /// What a relation of ours is for, or one of its columns from 1.
+    /// What a relation is for, or one of its columns from 1.
     fn comment(&self, number: u32, column: Option<usize>) -> Option<String> {
         let (schema, relation, _) = self.system.find(number)?;
-        let table = stratagem_udfs::catalog::tables().iter().find(|table| schema == "ml" && table.name == relation)?;
-        match column {
-            None => Some(table.summary.to_owned()),
-            Some(column) => table.columns.get(column.checked_sub(1)?).map(|column| column.docs.to_owned()),
-        }
+        comments::of(&self.draft, &schema, &relation, column)
     }
 }
 
@@ -242,7 +242,8 @@ impl ScalarUDFImpl for Lookup {
 fn functions(names: &Arc<Names>) -> Vec<Lookup> {
     let mut all = Vec::new();
     let mut add = |name: &'static str, counts: &[usize], returns: DataType, look: Look| {
-        let counts = counts.iter().map(|count| TypeSignature::Any(*count)).collect();
+        let shape = |count: &usize| if *count == 0 { TypeSignature::Nullary } else { TypeSignature::Any(*count) };
+        let counts = counts.iter().map(shape).collect();
         all.push(Lookup { name, returns, signature: Signature::one_of(counts, Volatility::Stable), look });
     };
     /// A function of the relations, as a closure over them.
@@ -304,7 +305,22 @@ fn functions(names: &Arc<Names>) -> Vec<Lookup> {
     add("quote_literal", &[1], Utf8, look!(n, a, Answer::Text(a.text(0).map(literal))));
     add("quote_nullable", &[1], Utf8, look!(n, a, Answer::Text(Some(a.text(0).map_or_else(|| "NULL".to_owned(), literal)))));
     add("pg_tablespace_location", &[1], Utf8, look!(n, a, Answer::Text(a.text(0).map(|_| String::new()))));
-    // what the rewrite makes of casts to and from regclass
+    add("pg_database_size", &[1], Int64, look!(n, a, Answer::Large(a.text(0).map(|_| n.system.bytes()))));
+    add("getdatabaseencoding", &[0], Utf8, look!(n, _a, Answer::Text(Some("UTF8".to_owned()))));
+    let encoded = |number: i64| if number == 6 { "UTF8" } else { "" };
+    add("pg_encoding_to_char", &[1], Utf8, look!(n, a, Answer::Text(a.number(0).map(|number| encoded(number).to_owned()))));
+    add("pg_char_to_encoding", &[1], Int32, look!(n, a, Answer::Number(a.text(0).map(encoding))));
+    // what the rewrite makes of casts to and from regclass and regtype
+    add("regtypeout", &[1], Utf8, look!(n, a, Answer::Text(a.oid(0).map(regtypeout))));
+    let find = |a: &Asked<'_>| {
+        let Some(text) = a.text(0) else { return Ok(Answer::Number(None)) };
+        let number = text.parse().ok().or_else(|| named_type(text).map(|known| known.oid().cast_signed()));
+        match number {
+            Some(number) => Ok(Answer::Number(Some(number))),
+            None => Err(SqlError::new(SqlState::UndefinedObject, format!("type \"{text}\" does not exist"))),
+        }
+    };
+    add("regtypein", &[1], Int32, Arc::new(find));
     add("regclassout", &[1], Utf8, look!(n, a, Answer::Text(a.oid(0).map(|oid| n.name(oid).unwrap_or_else(|| oid.to_string())))));
     let known = Arc::clone(names);
     let find = move |a: &Asked<'_>| {
@@ -324,12 +340,38 @@ fn literal(text: &str) -> String {
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
+/// The number of an encoding.
+fn encoding(name: &str) -> i32 {
+    match name.to_ascii_uppercase().as_str() {
+        "SQL_ASCII" => 0,
+        "UTF8" | "UTF-8" | "UNICODE" => 6,
+        _ => -1,
+    }
+}
+
 /// The type of a name, in PostgreSQL's words.
 fn to_regtype(text: &str) -> Option<String> {
-    use pgwire::api::Type;
+    named_type(text).map(|known| super::type_name(&known).to_owned())
+}
+
+/// The type of a number, in PostgreSQL's words.
+fn regtypeout(number: u32) -> String {
+    match Type::from_oid(number) {
+        Some(known) => super::type_name(&known).to_owned(),
+        None if number == 0 => "-".to_owned(),
+        None => number.to_string(),
+    }
+}
+
+fn named_type(text: &str) -> Option<Type> {
     let name = text.trim().to_lowercase();
     let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    let known = match name {
+    if let Some(element) = name.strip_suffix("[]") {
+        let array = format!("_{}", named_type(element)?.name());
+        // the numbers of PostgreSQL's own types
+        return (16..10_000).filter_map(Type::from_oid).find(|known| known.name() == array);
+    }
+    Some(match name {
         "bool" | "boolean" => Type::BOOL,
         "int2" | "smallint" => Type::INT2,
         "int4" | "integer" | "int" => Type::INT4,
@@ -349,9 +391,13 @@ fn to_regtype(text: &str) -> Option<String> {
         "json" => Type::JSON,
         "jsonb" => Type::JSONB,
         "oid" => Type::OID,
+        "char" | "\"char\"" => Type::CHAR,
+        "bpchar" | "character" => Type::BPCHAR,
+        "name" => Type::NAME,
+        "regclass" => Type::REGCLASS,
+        "regtype" => Type::REGTYPE,
         _ => return None,
-    };
-    Some(super::type_name(&known).to_owned())
+    })
 }
 
 /// A size as people read it: `8192 bytes`, `16 kB`, as PostgreSQL rounds.

@@ -13,14 +13,15 @@ use pgwire::api::Type;
 use super::rows::Rows;
 use super::{OWNER, System};
 use crate::catalog::ParquetTable;
-use crate::store::{SCHEMA, StoredTable};
+use crate::planner::DATABASE;
+use crate::store::{Draft, StoredTable, TEMPORARY};
 
-struct Relation {
-    schema: String,
-    name: String,
-    number: u32,
+pub(super) struct Relation {
+    pub(super) schema: String,
+    pub(super) name: String,
+    pub(super) number: u32,
     kind: &'static str,
-    columns: SchemaRef,
+    pub(super) columns: SchemaRef,
 }
 
 pub(super) fn pg_namespace(system: &System, database: &Arc<dyn CatalogProvider>) -> Result<Arc<dyn TableProvider>> {
@@ -34,7 +35,7 @@ pub(super) fn pg_namespace(system: &System, database: &Arc<dyn CatalogProvider>)
 }
 
 /// Every relation, read as far as its columns.
-async fn relations(system: &System, database: &Arc<dyn CatalogProvider>) -> Result<Vec<Relation>> {
+pub(super) async fn relations(system: &System, database: &Arc<dyn CatalogProvider>) -> Result<Vec<Relation>> {
     let mut relations = Vec::new();
     for schema in database.schema_names() {
         let Some(tables) = database.schema(&schema) else { continue };
@@ -81,7 +82,7 @@ pub(super) async fn pg_class(system: &System, database: &Arc<dyn CatalogProvider
         .oids("reltoastrelid", zeros())
         .switches("relhasindex", never())
         .switches("relisshared", never())
-        .texts("relpersistence", std::iter::repeat_n(Some("p"), rows))
+        .texts("relpersistence", all.iter().map(|r| Some(if r.schema == TEMPORARY { "t" } else { "p" })))
         .texts("relkind", all.iter().map(|r| Some(r.kind)))
         .shorts("relnatts", all.iter().map(|r| i16::try_from(r.columns.fields().len()).unwrap_or(i16::MAX)))
         .shorts("relchecks", std::iter::repeat_n(0, rows))
@@ -91,7 +92,7 @@ pub(super) async fn pg_class(system: &System, database: &Arc<dyn CatalogProvider
         .switches("relrowsecurity", never())
         .switches("relforcerowsecurity", never())
         .switches("relispopulated", std::iter::repeat_n(true, rows))
-        .texts("relreplident", std::iter::repeat_n(Some("n"), rows))
+        .texts("relreplident", std::iter::repeat_n(Some("d"), rows))
         .switches("relispartition", never())
         .oids("relrewrite", zeros())
         .integers("relfrozenxid", std::iter::repeat_n(0, rows))
@@ -185,12 +186,86 @@ pub(crate) fn pg_roles(user: &str) -> Result<Arc<dyn TableProvider>> {
         .table()
 }
 
-pub(super) fn pg_views(system: &System) -> Result<Arc<dyn TableProvider>> {
-    let views = system.store.views();
+pub(super) fn pg_views(draft: &Draft) -> Result<Arc<dyn TableProvider>> {
+    let views = draft.views();
     Rows::default()
-        .texts("schemaname", views.iter().map(|_| Some(SCHEMA)))
-        .texts("viewname", views.iter().map(|(name, _)| Some(name)))
+        .texts("schemaname", views.iter().map(|(id, _)| Some(&id.schema)))
+        .texts("viewname", views.iter().map(|(id, _)| Some(&id.name)))
         .texts("viewowner", views.iter().map(|_| None::<&str>))
         .texts("definition", views.iter().map(|(_, text)| Some(text)))
+        .table()
+}
+
+pub(super) async fn pg_tables(system: &System, database: &Arc<dyn CatalogProvider>) -> Result<Arc<dyn TableProvider>> {
+    let mut all = relations(system, database).await?;
+    all.retain(|relation| relation.kind == "r");
+    let never = || std::iter::repeat_n(false, all.len());
+    Rows::default()
+        .texts("schemaname", all.iter().map(|r| Some(&r.schema)))
+        .texts("tablename", all.iter().map(|r| Some(&r.name)))
+        .texts("tableowner", all.iter().map(|_| None::<&str>))
+        .texts("tablespace", all.iter().map(|_| None::<&str>))
+        .switches("hasindexes", never())
+        .switches("hasrules", never())
+        .switches("hastriggers", never())
+        .switches("rowsecurity", never())
+        .table()
+}
+
+/// The one database.
+pub(super) fn pg_database() -> Result<Arc<dyn TableProvider>> {
+    Rows::default()
+        .oids("oid", [1])
+        .texts("datname", [Some(DATABASE)])
+        .oids("datdba", [OWNER.cast_unsigned()])
+        .integers("encoding", [6])
+        .texts("datlocprovider", [Some("c")])
+        .switches("datistemplate", [false])
+        .switches("datallowconn", [true])
+        .integers("datconnlimit", [-1])
+        .integers("datfrozenxid", [0])
+        .integers("datminmxid", [0])
+        .oids("dattablespace", [1663])
+        .texts("datcollate", [Some("C.UTF-8")])
+        .texts("datctype", [Some("C.UTF-8")])
+        .texts("daticulocale", [None::<&str>])
+        .texts("daticurules", [None::<&str>])
+        .texts("datcollversion", [None::<&str>])
+        .no_lists("datacl", 1)
+        .table()
+}
+
+/// A setting as `pg_settings` shows it.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    pub(crate) about: &'static str,
+    pub(crate) context: &'static str,
+    pub(crate) data_type: &'static str,
+    pub(crate) source: &'static str,
+    pub(crate) built_in: &'static str,
+    pub(crate) default: String,
+}
+
+pub(crate) fn pg_settings(all: &[Setting]) -> Result<Arc<dyn TableProvider>> {
+    let none = || all.iter().map(|_| None::<&str>);
+    Rows::default()
+        .texts("name", all.iter().map(|s| Some(s.name)))
+        .texts("setting", all.iter().map(|s| Some(&s.value)))
+        .texts("unit", none())
+        .texts("category", all.iter().map(|s| Some(if s.name.contains('.') { "Customized Options" } else { "Client Connection Defaults" })))
+        .texts("short_desc", all.iter().map(|s| Some(s.about)))
+        .texts("extra_desc", none())
+        .texts("context", all.iter().map(|s| Some(s.context)))
+        .texts("vartype", all.iter().map(|s| Some(s.data_type)))
+        .texts("source", all.iter().map(|s| Some(s.source)))
+        .texts("min_val", none())
+        .texts("max_val", none())
+        .no_lists("enumvals", all.len())
+        .texts("boot_val", all.iter().map(|s| Some(s.built_in)))
+        .texts("reset_val", all.iter().map(|s| Some(&s.default)))
+        .texts("sourcefile", none())
+        .texts("sourceline", none())
+        .switches("pending_restart", all.iter().map(|_| false))
         .table()
 }

@@ -30,6 +30,11 @@ pub(super) fn find(number: u32) -> Option<&'static Routine> {
     ROUTINES.get(usize::try_from(number.checked_sub(FIRST)?).ok()?)
 }
 
+/// The numbers of all functions, with what they are for.
+pub(super) fn all() -> impl Iterator<Item = (u32, &'static str)> {
+    (FIRST..).zip(ROUTINES.iter().map(|routine| routine.docs.as_str()))
+}
+
 /// The number of a function that is named as in a call, with its schema or without.
 pub(crate) fn named(name: &str) -> Option<u32> {
     let (schema, name) = name.split_once('.').map_or((None, name), |(schema, name)| (Some(schema), name));

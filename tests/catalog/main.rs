@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod drafts;
 mod fixture;
 mod folder;
 mod partitions;

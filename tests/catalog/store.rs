@@ -13,53 +13,79 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, stream};
 use stratagem::catalog::{self, DataCatalog};
-use stratagem::store::{Error, IfExists, Limits, SCHEMA, Store, StoredView};
+use stratagem::store::{Draft, Error, Id, IfExists, Kind, Limits, SCHEMA, Store, StoredView};
 use tempfile::TempDir;
 
 use crate::fixture::{batches, rows, session};
 
-struct Desk {
-    state: TempDir,
-    store: Arc<Store>,
+pub(crate) struct Desk {
+    pub(crate) state: TempDir,
+    pub(crate) store: Arc<Store>,
     session: SessionContext,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::open(tempfile::tempdir().unwrap(), Limits::default())
     }
 
-    fn open(state: TempDir, limits: Limits) -> Self {
+    pub(crate) fn open(state: TempDir, limits: Limits) -> Self {
         let store = Store::open(state.path(), limits).unwrap();
         let catalog = DataCatalog::empty();
-        catalog.mount(SCHEMA, store.schema());
+        catalog.mount(SCHEMA, store.draft().schema(SCHEMA).unwrap());
         let session = session(&Arc::new(catalog));
         Self { state, store, session }
     }
 
+    /// The same, once nothing holds these drafts any more.
+    pub(crate) fn restart_without(self, drafts: Vec<Arc<Draft>>) -> Self {
+        drop(drafts);
+        self.restart()
+    }
+
     /// Ends this server and starts another on the same state.
-    fn restart(self) -> Self {
+    pub(crate) fn restart(self) -> Self {
         let Self { state, store, session } = self;
         drop(session);
         drop(Arc::into_inner(store).expect("nothing else holds the store"));
         Self::open(state, Limits::default())
     }
 
-    async fn create(&self, name: &str, query: &str, if_exists: IfExists) -> Result<Option<u64>, Error> {
+    pub(crate) async fn create(&self, name: &str, query: &str, if_exists: IfExists) -> Result<Option<u64>, Error> {
         let (schema, rows) = query_rows(query).await;
-        self.store.create_table(name, &schema, rows, if_exists).await
+        create_table(&self.store, name, &schema, rows, if_exists).await
     }
 
-    async fn insert(&self, name: &str, query: &str) -> Result<u64, Error> {
-        self.store.insert(name, query_rows(query).await.1).await
+    pub(crate) async fn insert(&self, name: &str, query: &str) -> Result<u64, Error> {
+        insert(&self.store, name, query_rows(query).await.1).await
     }
 
-    async fn rows(&self, query: &str) -> String {
+    pub(crate) async fn create_view(&self, name: &str, sql: &str, schema: &SchemaRef, if_exists: IfExists) -> Result<bool, Error> {
+        let draft = self.store.draft();
+        let made = draft.create_view(&work(name), sql, schema, if_exists)?;
+        draft.commit().await.map(|()| made)
+    }
+
+    pub(crate) async fn drop(&self, kind: Kind, name: &str) -> Result<(), Error> {
+        let draft = self.store.draft();
+        draft.drop_relation(kind, &work(name))?;
+        draft.commit().await
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.store.draft().contains(&work(name))
+    }
+
+    pub(crate) fn views(&self) -> Vec<(Id, String)> {
+        self.store.draft().views()
+    }
+
+    pub(crate) async fn rows(&self, query: &str) -> String {
         rows(&self.session, query).await
     }
 
     /// Every file below the state directory but the lock, sorted.
-    fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.state.path().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -80,7 +106,7 @@ impl Desk {
         found
     }
 
-    fn only_data_file(&self) -> PathBuf {
+    pub(crate) fn only_data_file(&self) -> PathBuf {
         let files = self.files();
         let data: Vec<_> = files.iter().filter(|name| name.ends_with(".parquet")).collect();
         assert_eq!(data.len(), 1, "{files:?}");
@@ -88,7 +114,31 @@ impl Desk {
     }
 }
 
-async fn query_rows(query: &str) -> (SchemaRef, SendableRecordBatchStream) {
+pub(crate) fn work(name: &str) -> Id {
+    Id::new(SCHEMA, name)
+}
+
+/// Creates a table in a transaction of its own.
+async fn create_table(
+    store: &Arc<Store>,
+    name: &str,
+    schema: &SchemaRef,
+    rows: SendableRecordBatchStream,
+    if_exists: IfExists,
+) -> Result<Option<u64>, Error> {
+    let draft = store.draft();
+    let made = draft.create_table(&work(name), schema, rows, if_exists).await?;
+    draft.commit().await.map(|()| made)
+}
+
+/// Inserts rows in a transaction of its own.
+async fn insert(store: &Arc<Store>, name: &str, rows: SendableRecordBatchStream) -> Result<u64, Error> {
+    let draft = store.draft();
+    let count = draft.insert(&work(name), rows).await?;
+    draft.commit().await.map(|()| count)
+}
+
+pub(crate) async fn query_rows(query: &str) -> (SchemaRef, SendableRecordBatchStream) {
     let batches = batches(query).await;
     let schema = batches[0].schema();
     (Arc::clone(&schema), rows_of(&schema, batches.into_iter().map(Ok).collect()))
@@ -105,13 +155,13 @@ async fn created_tables_and_views_survive_a_restart() {
     assert_eq!(desk.create("t", query, IfExists::Fail).await.unwrap(), Some(5));
     assert_eq!(desk.insert("t", "SELECT 6, 'six', 3.0, [6, 7]").await.unwrap(), 1);
     let columns = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
-    assert!(desk.store.create_view("v", "SELECT id FROM t", &columns, IfExists::Fail).await.unwrap());
+    assert!(desk.create_view("v", "SELECT id FROM t", &columns, IfExists::Fail).await.unwrap());
     let before = desk.rows("SELECT * FROM work.t ORDER BY id").await;
 
     let desk = desk.restart();
     assert_eq!(desk.rows("SELECT * FROM work.t ORDER BY id").await, before);
     assert_eq!(desk.rows("SELECT count(*), sum(id), max(name) FROM work.t").await, "6 21 six");
-    assert_eq!(desk.store.views(), [("v".to_owned(), "SELECT id FROM t".to_owned())]);
+    assert_eq!(desk.views(), [(work("v"), "SELECT id FROM t".to_owned())]);
     assert_eq!(
         desk.rows("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'work' ORDER BY 1").await,
         "t BASE TABLE\nv VIEW"
@@ -125,14 +175,14 @@ async fn created_tables_and_views_survive_a_restart() {
 async fn view_hands_its_text_to_the_planner() {
     let desk = Desk::new();
     let columns = Arc::new(Schema::new(vec![Field::new("x", DataType::Utf8, false)]));
-    desk.store.create_view("v", "SELECT 1", &columns, IfExists::Fail).await.unwrap();
-    assert!(!desk.store.create_view("v", "SELECT 2", &columns, IfExists::Keep).await.unwrap());
-    desk.store.create_view("v", "SELECT 3", &columns, IfExists::Replace).await.unwrap();
-    let view = desk.store.schema().table("v").await.unwrap().unwrap();
+    desk.create_view("v", "SELECT 1", &columns, IfExists::Fail).await.unwrap();
+    assert!(!desk.create_view("v", "SELECT 2", &columns, IfExists::Keep).await.unwrap());
+    desk.create_view("v", "SELECT 3", &columns, IfExists::Replace).await.unwrap();
+    let view = desk.store.draft().schema(SCHEMA).unwrap().table("v").await.unwrap().unwrap();
     let view = view.downcast_ref::<StoredView>().unwrap();
     assert_eq!((view.name(), view.sql()), ("v", "SELECT 3"));
-    desk.store.drop_view("v").await.unwrap();
-    assert!(desk.store.views().is_empty());
+    desk.drop(Kind::View, "v").await.unwrap();
+    assert!(desk.views().is_empty());
     assert!(desk.files().is_empty(), "{:?}", desk.files());
 }
 
@@ -144,14 +194,14 @@ async fn failed_query_leaves_nothing() {
         let failure = Err(DataFusionError::Execution("the query failed".into()));
         rows_of(&batch.schema(), vec![Ok(batch.clone()), failure])
     };
-    let error = desk.store.create_table("t", &batch.schema(), failing(), IfExists::Fail).await.unwrap_err();
+    let error = create_table(&desk.store, "t", &batch.schema(), failing(), IfExists::Fail).await.unwrap_err();
     assert!(matches!(&error, Error::Query(DataFusionError::Execution(text)) if text == "the query failed"), "{error}");
     assert!(desk.files().is_empty(), "{:?}", desk.files());
-    assert!(!desk.store.contains("t"));
+    assert!(!desk.contains("t"));
 
     desk.create("t", "SELECT 1 AS id", IfExists::Fail).await.unwrap();
     let before = desk.files();
-    assert!(desk.store.insert("t", failing()).await.is_err());
+    assert!(insert(&desk.store, "t", failing()).await.is_err());
     let error = desk.insert("t", "SELECT 'no number'").await.unwrap_err();
     assert!(matches!(&error, Error::BadValue { column, .. } if column == "id"), "{error}");
     assert_eq!(desk.files(), before);
@@ -172,7 +222,7 @@ async fn cancelled_create_leaves_nothing() {
     });
     let endless = Box::pin(RecordBatchStreamAdapter::new(batch.schema(), endless));
     let (store, schema) = (Arc::clone(&desk.store), batch.schema());
-    let create = tokio::spawn(async move { store.create_table("t", &schema, endless, IfExists::Fail).await });
+    let create = tokio::spawn(async move { create_table(&store, "t", &schema, endless, IfExists::Fail).await });
     for _ in 0..20 {
         seen.recv().await.unwrap();
     }
@@ -183,7 +233,7 @@ async fn cancelled_create_leaves_nothing() {
         assert!(std::time::Instant::now() < deadline, "{:?}", desk.files());
         tokio::task::yield_now().await;
     }
-    assert!(!desk.store.contains("t"));
+    assert!(!desk.contains("t"));
 }
 
 #[tokio::test]
@@ -193,7 +243,7 @@ async fn running_statement_reads_the_table_that_it_was_planned_with() {
     let plan = desk.session.sql("SELECT id FROM work.t WHERE id > 0").await.unwrap().create_physical_plan().await.unwrap();
     desk.insert("t", "SELECT 11").await.unwrap();
     desk.create("t", "SELECT 'other' AS name", IfExists::Replace).await.unwrap();
-    desk.store.drop_table("t").await.unwrap();
+    desk.drop(Kind::Table, "t").await.unwrap();
     assert!(!desk.files().is_empty(), "the old rows are kept for the statement");
     let batches = collect(plan, desk.session.task_ctx()).await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 10);
@@ -206,7 +256,7 @@ async fn second_server_on_one_state_directory_is_refused() {
     let error = Store::open(desk.state.path(), Limits::default()).unwrap_err();
     assert!(matches!(error, Error::Locked { process: Some(process), .. } if process == std::process::id()), "{error}");
     let desk = desk.restart();
-    assert!(desk.store.views().is_empty());
+    assert!(desk.views().is_empty());
 }
 
 #[tokio::test]
@@ -282,21 +332,21 @@ async fn taken_and_missing_names_are_told_apart() {
     let desk = Desk::new();
     let columns = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
     desk.create("t", "SELECT 1 AS id", IfExists::Fail).await.unwrap();
-    desk.store.create_view("v", "SELECT 1 AS id", &columns, IfExists::Fail).await.unwrap();
+    desk.create_view("v", "SELECT 1 AS id", &columns, IfExists::Fail).await.unwrap();
 
     assert!(matches!(desk.create("t", "SELECT 2 AS id", IfExists::Fail).await, Err(Error::Exists { .. })));
     assert!(matches!(desk.create("v", "SELECT 2 AS id", IfExists::Fail).await, Err(Error::Exists { .. })));
     assert_eq!(desk.create("t", "SELECT 2 AS id", IfExists::Keep).await.unwrap(), None);
     assert!(matches!(desk.create("v", "SELECT 2 AS id", IfExists::Replace).await, Err(Error::NotATable { .. })));
-    let view = desk.store.create_view("t", "SELECT 1 AS id", &columns, IfExists::Replace).await;
+    let view = desk.create_view("t", "SELECT 1 AS id", &columns, IfExists::Replace).await;
     assert!(matches!(view, Err(Error::NotAView { .. })));
     assert!(matches!(desk.insert("v", "SELECT 1").await, Err(Error::NotATable { .. })));
     assert!(matches!(desk.insert("nowhere", "SELECT 1").await, Err(Error::NoSuchTable { .. })));
     assert!(matches!(desk.insert("t", "SELECT 1, 2").await, Err(Error::ColumnCount { expected: 1, found: 2, .. })));
-    assert!(matches!(desk.store.drop_table("v").await, Err(Error::NotATable { .. })));
-    assert!(matches!(desk.store.drop_view("t").await, Err(Error::NotAView { .. })));
-    assert!(matches!(desk.store.drop_table("nowhere").await, Err(Error::NoSuchTable { .. })));
-    assert!(matches!(desk.store.drop_view("nowhere").await, Err(Error::NoSuchView { .. })));
+    assert!(matches!(desk.drop(Kind::Table, "v").await, Err(Error::NotATable { .. })));
+    assert!(matches!(desk.drop(Kind::View, "t").await, Err(Error::NotAView { .. })));
+    assert!(matches!(desk.drop(Kind::Table, "nowhere").await, Err(Error::NoSuchTable { .. })));
+    assert!(matches!(desk.drop(Kind::View, "nowhere").await, Err(Error::NoSuchView { .. })));
     assert_eq!(desk.rows("SELECT id FROM work.t").await, "1");
 }
 
@@ -328,10 +378,10 @@ async fn columns_that_cannot_be_stored_are_refused_by_name() {
     assert!(matches!(&error, Error::UnsupportedType { column, .. } if column == "span"), "{error}");
     let field = Arc::new(Field::new("twice", DataType::Int64, true));
     let schema = Arc::new(Schema::new(vec![Arc::clone(&field), field]));
-    let error = desk.store.create_table("t", &schema, rows_of(&schema, Vec::new()), IfExists::Fail).await.unwrap_err();
+    let error = create_table(&desk.store, "t", &schema, rows_of(&schema, Vec::new()), IfExists::Fail).await.unwrap_err();
     assert!(matches!(&error, Error::DuplicateColumn { column } if column == "twice"), "{error}");
     let schema = Arc::new(Schema::empty());
-    let error = desk.store.create_table("t", &schema, rows_of(&schema, Vec::new()), IfExists::Fail).await.unwrap_err();
+    let error = create_table(&desk.store, "t", &schema, rows_of(&schema, Vec::new()), IfExists::Fail).await.unwrap_err();
     assert!(matches!(error, Error::NoColumns { .. }), "{error}");
     assert!(desk.files().is_empty());
 }
@@ -345,18 +395,7 @@ async fn empty_table_keeps_its_columns() {
     assert_eq!(desk.insert("t", "SELECT 1, 'y' WHERE false").await.unwrap(), 0);
     assert_eq!(desk.insert("t", "SELECT 1, 'y'").await.unwrap(), 1);
     assert_eq!(desk.rows("SELECT id, name FROM work.t").await, "1 y");
-    desk.store.drop_table("t").await.unwrap();
-}
-
-#[tokio::test]
-async fn insert_statement_goes_through_the_planner() {
-    let desk = Desk::new();
-    desk.create("t", "SELECT CAST(1 AS BIGINT) AS id, 'a' AS name", IfExists::Fail).await.unwrap();
-    assert_eq!(desk.rows("INSERT INTO work.t (name, id) VALUES ('b', 2), ('c', 3)").await, "2");
-    assert_eq!(desk.rows("INSERT INTO work.t SELECT id + 10, name FROM work.t").await, "3");
-    assert_eq!(desk.rows("SELECT id, name FROM work.t ORDER BY id").await, "1 a\n2 b\n3 c\n11 a\n12 b\n13 c");
-    assert_eq!(desk.rows("INSERT INTO work.t (id) VALUES (99)").await, "1");
-    assert_eq!(desk.rows("SELECT id FROM work.t WHERE name IS NULL").await, "99");
+    desk.drop(Kind::Table, "t").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -366,7 +405,7 @@ async fn concurrent_inserts_all_arrive() {
     let mut inserts = tokio::task::JoinSet::new();
     for id in 1..=20 {
         let (store, rows) = (Arc::clone(&desk.store), query_rows(&format!("SELECT {id}")).await.1);
-        inserts.spawn(async move { store.insert("t", rows).await });
+        inserts.spawn(async move { insert(&store, "t", rows).await });
     }
     while let Some(done) = inserts.join_next().await {
         assert_eq!(done.unwrap().unwrap(), 1);
@@ -382,7 +421,7 @@ async fn one_of_two_creators_of_a_name_wins() {
     let mut creators = tokio::task::JoinSet::new();
     for id in 0..8 {
         let (store, (schema, rows)) = (Arc::clone(&desk.store), query_rows(&format!("SELECT {id} AS id")).await);
-        creators.spawn(async move { store.create_table("t", &schema, rows, IfExists::Fail).await });
+        creators.spawn(async move { create_table(&store, "t", &schema, rows, IfExists::Fail).await });
     }
     let (mut won, mut refused) = (0, 0);
     while let Some(done) = creators.join_next().await {
@@ -411,7 +450,7 @@ async fn rows_of_a_table_that_is_dropped_meanwhile_go_nowhere() {
     });
     let slow = Box::pin(RecordBatchStreamAdapter::new(batch.schema(), slow));
     let store = Arc::clone(&desk.store);
-    let (inserted, ()) = tokio::join!(store.insert("t", slow), async {
+    let (inserted, ()) = tokio::join!(insert(&store, "t", slow), async {
         desk.create("t", "SELECT 3 AS id", IfExists::Replace).await.unwrap();
         go.send(()).unwrap();
     });
@@ -433,8 +472,8 @@ async fn limit_on_stored_bytes_refuses_the_statement_and_keeps_the_rest() {
     assert!(desk.store.stored_bytes() > 0);
     // What the failed statement had claimed is free again.
     desk.create("other", small, IfExists::Fail).await.unwrap();
-    desk.store.drop_table("other").await.unwrap();
-    desk.store.drop_table("small").await.unwrap();
+    desk.drop(Kind::Table, "other").await.unwrap();
+    desk.drop(Kind::Table, "small").await.unwrap();
     assert_eq!(desk.store.stored_bytes(), 0);
 }
 
@@ -452,7 +491,7 @@ async fn damaged_table_is_named_and_others_serve() {
     assert!(path.starts_with("tables/bad-") && reason.starts_with("it has 3 bytes"), "{path}: {reason}");
     assert!(file.exists(), "what is damaged is not deleted");
     assert!(matches!(desk.insert("bad", "SELECT 3").await, Err(Error::Broken(_))));
-    desk.store.drop_table("bad").await.unwrap();
+    desk.drop(Kind::Table, "bad").await.unwrap();
     assert!(!file.exists());
 }
 

@@ -51,6 +51,11 @@ fn psql_describes_relations_functions_roles_and_types() {
     for (command, expected) in [
         ("\\d items", vec!["Table \"public.items\"", " id     | bigint ", " price  | double precision "]),
         ("\\d+ items", vec!["Table \"public.items\"", " name   | text ", "Storage"]),
+        ("\\l+", vec![" stratagem | ", "UTF8", "bytes"]),
+        ("\\dd", vec!["Object descriptions"]),
+        ("\\dO", vec!["List of collations"]),
+        ("\\dL", vec!["List of languages"]),
+        ("\\dconfig", vec!["application_name | psql"]),
         ("\\d dear", vec!["View \"work.dear\"", " id     | bigint "]),
         ("\\d+ dear", vec!["View definition:", "SELECT id, price FROM items WHERE price > 3"]),
         ("\\sv dear", vec!["CREATE OR REPLACE VIEW work.dear AS"]),

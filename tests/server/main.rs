@@ -16,3 +16,4 @@ mod script;
 mod slt;
 mod stop;
 mod storage;
+mod transactions;
