@@ -94,7 +94,7 @@ fn explained(figure: &Figure, facts: &Facts) -> Option<(String, String)> {
         "qini" => ("Qini", "Area between the Qini curve and that of a random order; 0 is chance.".to_owned()),
         "auuc" => ("AUUC", "Area under the uplift curve.".to_owned()),
         "ate" => ("Average effect", "Mean outcome of treated rows less that of the others.".to_owned()),
-        "uplift_at_k" => ("Effect among the best 30%", "The same, of the rows with the highest predicted uplift.".to_owned()),
+        "uplift_at_k" => ("Effect, best 30%", "The same, of the rows with the highest predicted uplift.".to_owned()),
         "predicted_uplift" => ("Predicted effect", "Mean of what the model predicts; it should be near the average effect.".to_owned()),
         "rows" | "positives" | "treated" => return None,
         other => return Some((escape(other), String::new())),

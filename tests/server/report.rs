@@ -115,7 +115,7 @@ async fn a_report_of_an_uplift_model_shows_whom_it_moves_and_a_log_what_a_policy
         "Qini curve",
         "Effect by tenths",
         "Average effect",
-        "Effect among the best 30%",
+        "Effect, best 30%",
         "What another policy would have earned",
         "snips",
         "Training",
