@@ -1,4 +1,4 @@
-"""ADBC: results by binary COPY, ingest of Arrow tables, metadata."""
+"""ADBC: results by binary COPY, ingest of Arrow tables, schemas."""
 
 import sys
 
@@ -24,5 +24,3 @@ with adbc_driver_postgresql.dbapi.connect(sys.argv[1]) as connection, connection
     print("kept", cursor.fetchone())
     cursor.execute("DROP TABLE adbc")
     connection.commit()
-    objects = connection.adbc_get_objects(depth="tables", db_schema_filter="work").read_all().to_pylist()
-    print("objects", [sorted(s["db_schema_name"] for s in c["catalog_db_schemas"]) for c in objects if c["catalog_name"] == "stratagem"])
