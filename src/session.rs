@@ -4,6 +4,7 @@ mod catalog;
 mod change;
 mod constant;
 mod copy;
+mod explain;
 pub(crate) mod functions;
 mod idiom;
 mod kept;
@@ -25,8 +26,8 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
 use stratagem_udfs::notice::{Notice, Notices};
@@ -201,12 +202,13 @@ impl Session {
         let Some(command) = command else { return Ok(Prepared { text, ..Prepared::default() }) };
         let mut kept = Kept::default();
         let (parameters, columns) = match &command {
-            Command::Query(statement) | Command::Explain(statement) => {
+            Command::Query(statement) => {
                 let (plan, parameters) = self.plan_typed(statement, told).await?;
                 let columns = Arc::new(plan.logical.schema().as_arrow().clone());
                 kept = Kept::of(plan, parameters.fields(), &self.settings);
                 (parameters, Some(columns))
             }
+            Command::Explain(explain) => (self.plan_typed(&explain.query, told).await?.1, Some(explain::columns())),
             Command::Insert { statement, .. } => (self.plan_typed(statement, told).await?.1, None),
             Command::Update { target, update } => {
                 let query = self.as_query(target, Some(update), None).await?;
@@ -265,7 +267,7 @@ impl Session {
         self.pin();
         match command {
             Command::Query(statement) => self.query(statement, &of.kept, values, "SELECT", true).await,
-            Command::Explain(statement) => self.query(statement, &of.kept, values, "EXPLAIN", false).await,
+            Command::Explain(explain) => self.explain(explain, values).await,
             Command::Insert { target, statement } => self.insert(target, statement, values).await,
             Command::Delete { target, delete } => self.delete(target, delete, values).await,
             Command::Update { target, update } => self.update(target, update, values).await,
@@ -419,14 +421,22 @@ impl Session {
         with_values(self.plan(statement, types).await?.logical, values)
     }
 
-    /// Starts a plan. Only reading is let through here, whatever the statement said.
+    /// Starts a plan.
     async fn stream(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream, SqlError> {
+        self.execute(&self.physical(plan).await?)
+    }
+
+    /// The plan as it is carried out. Only reading is let through here, whatever the statement said.
+    async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(plan)?;
-        let physical = self.state.create_physical_plan(plan).await?;
+        Ok(self.state.create_physical_plan(plan).await?)
+    }
+
+    fn execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream, SqlError> {
         // operators start their tasks on the runtime they are started from
         let _compute = self.engine.compute.enter();
-        let rows = execute_stream(Arc::clone(&physical), self.state.task_ctx())?;
-        Ok(crate::catalog::name_damaged_file(&physical, rows))
+        let rows = execute_stream(Arc::clone(plan), self.state.task_ctx())?;
+        Ok(crate::catalog::name_damaged_file(plan, rows))
     }
 
     /// Moves the work of a stream to the compute runtime.

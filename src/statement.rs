@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// SELECT, VALUES, TABLE: answers rows.
     Query(Statement),
     /// EXPLAIN of a query.
-    Explain(Statement),
+    Explain(Explain),
     /// INSERT into a table of a writable schema.
     Insert { target: Name, statement: Statement },
     /// DELETE from such a table.
@@ -103,6 +103,18 @@ pub(crate) enum Command {
     RollbackTo(String),
     /// LISTEN or UNLISTEN, with its words: accepted, as nothing is ever notified.
     Listen(&'static str),
+}
+
+/// What EXPLAIN is asked to show.
+#[derive(Debug, Clone)]
+pub(crate) struct Explain {
+    pub(crate) query: Box<Statement>,
+    pub(crate) analyze: bool,
+    pub(crate) verbose: bool,
+    pub(crate) costs: bool,
+    pub(crate) timing: bool,
+    pub(crate) summary: bool,
+    pub(crate) json: bool,
 }
 
 /// A possibly qualified name of a table or view.
@@ -273,7 +285,6 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
         Statement::Update(update) => change::update(update),
         Statement::Truncate(truncate) => change::truncate(&truncate),
         Statement::AlterTable(alter) => change::alter(alter),
-        Statement::Comment { object_type, object_name, comment, if_exists: false } => change::comment(object_type, &object_name, comment),
         Statement::CreateSchema { schema_name, if_not_exists, .. } => change::create_schema(&schema_name, if_not_exists),
         Statement::Drop { object_type: ObjectType::Schema, if_exists, names, cascade, .. } => {
             Ok(Command::DropSchema { names: names.iter().map(change::schema).collect::<Result<_, _>>()?, if_exists, cascade })
@@ -354,34 +365,39 @@ fn read_only(query: &Query) -> Result<(), SqlError> {
 }
 
 fn explain(statement: Statement) -> Result<Command, SqlError> {
-    let Statement::Explain { describe_alias: DescribeAlias::Explain, mut analyze, mut verbose, statement, options, format, .. } = statement
-    else {
+    let Statement::Explain { describe_alias: DescribeAlias::Explain, analyze, verbose, statement, options, format, .. } = statement else {
         return Err(unsupported("DESCRIBE").with_hint("psql's \\d shows a table's columns"));
     };
     let Statement::Query(query) = *statement else { return Err(unsupported("EXPLAIN of anything but a query")) };
     read_only(&query)?;
     if let Some(format) = format {
-        return Err(unsupported(&format!("EXPLAIN with {format}")));
+        return Err(unsupported(&format!("EXPLAIN with {format}")).with_hint("write EXPLAIN (FORMAT JSON) ..."));
     }
+    let query = Box::new(Statement::Query(query));
+    let mut explain = Explain { query, analyze, verbose, costs: true, timing: true, summary: true, json: false };
     for UtilityOption { name, arg } in options.unwrap_or_default() {
-        let on = arg.is_none_or(|arg| !matches!(arg.to_string().to_ascii_lowercase().as_str(), "false" | "off" | "0"));
+        let said = arg.map(|arg| arg.to_string().trim_matches('\'').to_ascii_lowercase());
+        let on = said.as_deref().is_none_or(|said| !matches!(said, "false" | "off" | "0"));
         match name.value.to_ascii_lowercase().as_str() {
-            "analyze" => analyze = on,
-            "verbose" => verbose = on,
-            "costs" | "timing" | "summary" | "buffers" | "settings" | "wal" => {}
-            other => return Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized EXPLAIN option \"{other}\""))),
+            "analyze" => explain.analyze = on,
+            "verbose" => explain.verbose = on,
+            "costs" => explain.costs = on,
+            "timing" => explain.timing = on,
+            "summary" => explain.summary = on,
+            "format" => match said.as_deref() {
+                Some("text") => explain.json = false,
+                Some("json") => explain.json = true,
+                Some(known @ ("xml" | "yaml")) => return Err(unsupported(&format!("EXPLAIN with FORMAT {known}"))),
+                said => {
+                    let message = format!("unrecognized value for EXPLAIN option \"format\": \"{}\"", said.unwrap_or_default());
+                    return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+                }
+            },
+            "buffers" | "settings" | "wal" => {}
+            other => return Err(SqlError::new(SqlState::SyntaxError, format!("unrecognized EXPLAIN option \"{other}\""))),
         }
     }
-    Ok(Command::Explain(Statement::Explain {
-        describe_alias: DescribeAlias::Explain,
-        analyze,
-        verbose,
-        query_plan: false,
-        estimate: false,
-        statement: Box::new(Statement::Query(query)),
-        format: None,
-        options: None,
-    }))
+    Ok(Command::Explain(explain))
 }
 
 fn insert(insert: Insert) -> Result<Command, SqlError> {

@@ -12,9 +12,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::sqlparser::ast::{
-    AssignmentTarget, Delete, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Update, UpdateTableFromKind, Visit,
-    VisitMut, Visitor, VisitorMut,
+    AssignmentTarget, Delete, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
+    TableAlias, TableFactor, TableWithJoins, Update, UpdateTableFromKind, Visit, VisitMut, Visitor, VisitorMut,
 };
 use futures::StreamExt;
 
@@ -180,7 +179,6 @@ fn no_such_column(id: &Id, column: &str) -> SqlError {
 fn kept(delete: &Delete) -> Result<Statement, SqlError> {
     use datafusion::sql::sqlparser::ast::FromTable;
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
-    let table = from.first().map(|from| shown_name(&from.relation)).ok_or_else(|| internal("DELETE without a table"))??;
     let condition = condition(delete.selection.as_ref())?;
     let keep = match &delete.using {
         None => Expr::IsNotTrue(Box::new(Expr::Nested(Box::new(condition)))),
@@ -192,10 +190,8 @@ fn kept(delete: &Delete) -> Result<Statement, SqlError> {
             Expr::Exists { subquery: query(found)?, negated: true }
         }
     };
-    let mut statement = parse_one("SELECT 1 AS one FROM kept")?;
+    let mut statement = parse_one("SELECT * FROM kept")?;
     let rows = select(&mut statement)?;
-    let all = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![table]));
-    rows.projection = vec![SelectItem::QualifiedWildcard(all, Default::default())];
     rows.from.clone_from(from);
     rows.selection = Some(keep);
     Ok(statement)

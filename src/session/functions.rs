@@ -33,6 +33,8 @@ pub(super) fn register(state: &mut SessionState, pid: i32, user: &str) {
         ("current_user", text(user)),
         ("session_user", text(user)),
         ("user", text(user)),
+        // there are no such locks
+        ("pg_advisory_unlock_all", text("")),
         ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
         ("inet_server_addr", ScalarValue::Utf8(None)),
         ("inet_server_port", ScalarValue::Int32(None)),

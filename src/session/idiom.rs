@@ -48,7 +48,7 @@ fn found(statement: &Statement) -> bool {
                 Expr::Cast { expr, data_type, .. } => {
                     is_regclass(data_type) || is_regtype(data_type) || (is_regproc(data_type) && literal(expr).is_some())
                 }
-                Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)),
+                Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)) || is_series(expression),
                 _ => false,
             };
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -77,6 +77,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         number_relations(select);
+        select.projection.iter_mut().for_each(unfold);
         if makes_nothing(select) {
             // what stands in a row that never is need not be found
             select.selection = None;
@@ -91,6 +92,11 @@ impl VisitorMut for Rewriter {
                 FunctionArguments::Subquery(query) => array(query),
                 _ => None,
             },
+            Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } if is_zero(right) && is_procedure(left) => {
+                // as PostgreSQL writes the number of no function
+                **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).into());
+                None
+            }
             Expr::Subquery(query) if is_nothing(query) => Some(Expr::Value(Value::Null.into())),
             Expr::Subquery(query) => {
                 one_row(query);
@@ -99,6 +105,10 @@ impl VisitorMut for Rewriter {
             Expr::Exists { subquery, negated } if is_nothing(subquery) => Some(Expr::Value(Value::Boolean(*negated).into())),
             Expr::InSubquery { subquery, negated, .. } if is_nothing(subquery) => Some(Expr::Value(Value::Boolean(*negated).into())),
             Expr::Cast { expr, data_type, .. } if is_regclass(data_type) && literal(expr).is_some() => call("regclassin", expr),
+            Expr::Cast { expr, data_type, .. } if names_objects(data_type) && is_parameter(expr) => {
+                let function = if is_regclass(data_type) { "regclassin" } else { "regtypein" };
+                parsed(&format!("CAST({expr} AS TEXT)")).and_then(|text| call(function, &text))
+            }
             Expr::Cast { expr, data_type, .. } if is_regtype(data_type) && (literal(expr).is_some() || is_typeof(expr)) => {
                 call("regtypein", expr)
             }
@@ -229,6 +239,37 @@ fn show(item: &mut SelectItem) {
         }
         _ => {}
     }
+}
+
+/// A series in the list of columns is a row for each of its values.
+fn unfold(item: &mut SelectItem) {
+    if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item
+        && is_series(expression)
+        && let Some(new) = call("unnest", expression)
+    {
+        *expression = new;
+    }
+}
+
+fn is_series(expression: &Expr) -> bool {
+    matches!(expression, Expr::Function(call) if last(&call.name) == "generate_series")
+}
+
+fn is_zero(expression: &Expr) -> bool {
+    matches!(expression, Expr::Value(value) if matches!(&value.value, Value::Number(number, _) if number == "0"))
+}
+
+/// Whether a column is of type regproc in PostgreSQL; here it is the name of the function.
+fn is_procedure(expression: &Expr) -> bool {
+    let column = match expression {
+        Expr::Identifier(name) => name,
+        Expr::CompoundIdentifier(names) => match names.last() {
+            Some(name) => name,
+            None => return false,
+        },
+        _ => return false,
+    };
+    ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"].contains(&folded(column).as_str())
 }
 
 /// Whether a query never has a row.
@@ -368,6 +409,15 @@ fn is_regclass(data_type: &DataType) -> bool {
         DataType::Custom(name, _) => last(name) == "regclass",
         _ => false,
     }
+}
+
+/// Whether values of a type are the numbers of objects that a text can name.
+pub(super) fn names_objects(data_type: &DataType) -> bool {
+    is_regclass(data_type) || is_regtype(data_type)
+}
+
+fn is_parameter(expression: &Expr) -> bool {
+    matches!(expression, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
 }
 
 fn is_regtype(data_type: &DataType) -> bool {

@@ -10,13 +10,14 @@ use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::ast::{ColumnDef, DataType as SqlType, Expr, Ident, Statement, Value, visit_expressions};
+use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, ColumnDef, DataType as SqlType, Expr, Ident, Statement, Value, visit_expressions};
 use pgwire::api::Type;
 use pgwire::api::portal::Portal;
 use pgwire::api::stmt::StoredStatement;
 use pgwire::error::PgWireError;
 use pgwire::messages::extendedquery::Bind;
 
+use super::idiom;
 use crate::planner;
 use crate::sqlstate::{SqlError, SqlState};
 
@@ -86,6 +87,18 @@ fn number(placeholder: &str) -> Result<usize, SqlError> {
     })
 }
 
+/// The number of a parameter that stands alone.
+fn placeholder(expression: &Expr) -> Option<usize> {
+    match expression {
+        Expr::Nested(inner) => placeholder(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => number(name).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn bad_value(error: PgWireError) -> SqlError {
     match error {
         PgWireError::UserError(info) if info.code == "22023" => SqlError::new(SqlState::InvalidParameterValue, info.message),
@@ -97,12 +110,16 @@ fn bad_value(error: PgWireError) -> SqlError {
 pub(super) fn with_casts(state: &SessionState, statement: &Statement, told: &[Option<DataType>]) -> Vec<Option<DataType>> {
     let mut casts: Vec<(usize, SqlType)> = Vec::new();
     let _ = visit_expressions(statement, |expr| {
-        if let Expr::Cast { expr, data_type, .. } = expr
-            && let Expr::Value(value) = expr.as_ref()
-            && let Value::Placeholder(name) = &value.value
-            && let Ok(number) = number(name)
-        {
-            casts.push((number, data_type.clone()));
+        match expr {
+            // the name of an object, looked up by what the rewrite puts here
+            Expr::Cast { data_type, .. } if idiom::names_objects(data_type) => {}
+            Expr::Cast { expr, data_type, .. } => casts.extend(placeholder(expr).map(|number| (number, data_type.clone()))),
+            // a list of what nobody says is one of texts
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
+                let texts = SqlType::Array(ArrayElemTypeDef::SquareBracket(Box::new(SqlType::Text), None));
+                casts.extend(placeholder(right).map(|number| (number, texts)));
+            }
+            _ => {}
         }
         ControlFlow::<()>::Continue(())
     });
@@ -155,6 +172,13 @@ pub(crate) fn wire_type(oid: u32) -> Option<DataType> {
         Type::TIME => DataType::Time64(TimeUnit::Microsecond),
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        Type::BOOL_ARRAY => DataType::new_list(DataType::Boolean, true),
+        Type::INT2_ARRAY => DataType::new_list(DataType::Int16, true),
+        Type::INT4_ARRAY => DataType::new_list(DataType::Int32, true),
+        Type::INT8_ARRAY => DataType::new_list(DataType::Int64, true),
+        Type::FLOAT4_ARRAY => DataType::new_list(DataType::Float32, true),
+        Type::FLOAT8_ARRAY => DataType::new_list(DataType::Float64, true),
+        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => DataType::new_list(DataType::Utf8, true),
         _ => return None,
     })
 }

@@ -1,13 +1,14 @@
 //! What changes tables that are there: DELETE, UPDATE, TRUNCATE, ALTER, COMMENT, and the schemas that tables are in.
 
 use datafusion::sql::sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CommentObject, DataType, Delete, Expr, FromTable,
-    ObjectName, RenameTableNameKind, SchemaName, TableFactor, TableWithJoins, Truncate, Update,
+    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, DataType, Delete, Expr, FromTable, ObjectName,
+    RenameTableNameKind, SchemaName, TableFactor, TableWithJoins, Truncate, Update,
 };
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{Command, Name, fold, name, unsupported, words};
-use crate::sqlstate::SqlError;
+use crate::sqlstate::{SqlError, SqlState};
 use crate::store::Kind;
 
 /// One change of a table's columns.
@@ -23,9 +24,12 @@ pub(crate) enum Alteration {
     Retype { column: String, data_type: Box<DataType>, using: Option<Box<Expr>> },
 }
 
-/// ALTER VIEW, if it is next; otherwise no token is taken.
+/// ALTER VIEW or COMMENT, if it is next; otherwise no token is taken.
 pub(super) fn parse(parser: &mut Parser<'_>) -> Option<Result<Command, SqlError>> {
-    words(parser, &["ALTER", "VIEW"]).then(|| alter_view(parser))
+    if words(parser, &["ALTER", "VIEW"]) {
+        return Some(alter_view(parser));
+    }
+    words(parser, &["COMMENT", "ON"]).then(|| comment(parser))
 }
 
 fn alter_view(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
@@ -113,23 +117,35 @@ pub(super) fn alter(alter: AlterTable) -> Result<Command, SqlError> {
     Ok(Command::Alter { target, if_exists, alterations })
 }
 
-pub(super) fn comment(on: CommentObject, object: &ObjectName, text: Option<String>) -> Result<Command, SqlError> {
+/// Unlike the parser's own, it takes texts between dollar signs.
+fn comment(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
+    let kinds = [("TABLE", Some(Kind::Table)), ("VIEW", Some(Kind::View)), ("COLUMN", None)];
+    let Some((_, kind)) = kinds.into_iter().find(|(word, _)| words(parser, &[word])) else {
+        return Err(
+            unsupported(&format!("COMMENT ON {}", parser.peek_token_ref())).with_hint("comments are kept of tables, views and columns")
+        );
+    };
+    let mut object = parser.parse_object_name(false)?;
+    let column = match kind {
+        Some(_) => None,
+        None => object.0.pop().and_then(|part| part.as_ident().map(fold)),
+    };
+    if object.0.is_empty() {
+        return Err(SqlError::new(SqlState::SyntaxError, "column name must be qualified"));
+    }
+    if !words(parser, &["IS"]) {
+        parser.expected_ref::<()>("IS", parser.peek_token_ref())?;
+    }
+    let text = match &parser.peek_token_ref().token {
+        Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => Some(text.clone()),
+        Token::DollarQuotedString(text) => Some(text.value.clone()),
+        Token::Word(word) if word.value.eq_ignore_ascii_case("null") => None,
+        _ => return Ok(parser.expected_ref("a text or NULL", parser.peek_token_ref())?),
+    };
+    parser.advance_token();
     // an empty comment is none
     let text = text.filter(|text| !text.is_empty());
-    let kind = match on {
-        CommentObject::Table => Kind::Table,
-        CommentObject::View => Kind::View,
-        CommentObject::Column => {
-            let mut parts = object.0.clone();
-            let column = parts.pop().and_then(|part| part.as_ident().map(fold));
-            if parts.is_empty() {
-                return Err(SqlError::new(crate::sqlstate::SqlState::SyntaxError, "column name must be qualified"));
-            }
-            return Ok(Command::Comment { kind: Kind::Any, target: name(&ObjectName(parts))?, column, text });
-        }
-        other => return Err(unsupported(&format!("COMMENT ON {other}"))),
-    };
-    Ok(Command::Comment { kind, target: name(object)?, column: None, text })
+    Ok(Command::Comment { kind: kind.unwrap_or(Kind::Any), target: name(&object)?, column, text })
 }
 
 pub(super) fn create_schema(schema_name: &SchemaName, if_not_exists: bool) -> Result<Command, SqlError> {

@@ -89,6 +89,8 @@ struct Work {
     snapshot: Option<Arc<Relations>>,
     /// Space of the files that are not stored yet.
     claims: Vec<Claim>,
+    /// Counts the transactions: a statement that was given up may still be writing when its transaction has ended.
+    transaction: u64,
 }
 
 /// A state that a draft can go back to.
@@ -105,6 +107,11 @@ impl Work {
             Some(snapshot) => snapshot.get(id).cloned(),
             None => store.relations().get(id).cloned(),
         }
+    }
+
+    /// Refuses what a statement of a transaction that has ended brings.
+    fn of(&self, number: u64, id: &Id) -> Result<()> {
+        if self.transaction == number { Ok(()) } else { Err(Error::Replaced { name: id.name.clone() }) }
     }
 
     fn relation(&self, store: &Store, id: &Id) -> Option<Relation> {
@@ -272,6 +279,7 @@ impl Draft {
     ) -> Result<Option<u64>> {
         check_name(&id.name)?;
         let schema = types::storable(&id.name, schema)?;
+        let transaction = self.work().transaction;
         // Before the query runs; decided again when it has.
         if !Self::may_create(self.relation(id).as_ref(), id, false, if_exists)? {
             return Ok(None);
@@ -286,6 +294,7 @@ impl Draft {
         let (comments, parquet) = (Comments::default(), tokio::sync::OnceCell::new());
         let table = Table { id: id.clone(), schema, comments, files, parquet, folder };
         let mut work = self.work();
+        work.of(transaction, id)?;
         if !Self::may_create(work.relation(&self.store, id).as_ref(), id, false, if_exists)? {
             return Ok(None);
         }
@@ -302,6 +311,7 @@ impl Draft {
     /// [`Error::NoSuchTable`], [`Error::NotATable`], [`Error::ColumnCount`], [`Error::BadValue`], errors about space, and
     /// [`Error::Query`] when the rows themselves fail.
     pub async fn insert(&self, id: &Id, rows: SendableRecordBatchStream) -> Result<u64> {
+        let transaction = self.work().transaction;
         let table = self.table(id)?;
         let (expected, found) = (table.schema.fields().len(), rows.schema().fields().len());
         if expected != found {
@@ -313,6 +323,7 @@ impl Draft {
             return Ok(rows);
         }
         let mut work = self.work();
+        work.of(transaction, id)?;
         let now = table_of(work.relation(&self.store, id), id)?;
         if !Arc::ptr_eq(&now.folder, &table.folder) {
             return Err(Error::Replaced { name: id.name.clone() });
@@ -340,12 +351,14 @@ impl Draft {
     /// # Errors
     /// As [`insert`](Self::insert), and errors about columns.
     pub async fn rewrite(&self, id: &Id, schema: &SchemaRef, rows: SendableRecordBatchStream) -> Result<u64> {
+        let transaction = self.work().transaction;
         let table = self.table(id)?;
         let schema = types::storable(&id.name, schema)?;
         let written = writer::write(self.store.target(&table.folder, Arc::clone(&schema)), rows).await?;
         let rows = written.rows();
         let table = Table { schema, ..table.with_files(written.parts().collect()) };
         let mut work = self.work();
+        work.of(transaction, id)?;
         work.put(&self.store, id, Some(Relation::Table(Arc::new(table))), false);
         work.claims.push(written.claim);
         Ok(rows)
@@ -485,6 +498,7 @@ impl Draft {
         let mut work = self.work();
         let old = (std::mem::take(&mut work.changes), std::mem::take(&mut work.claims));
         work.snapshot = None;
+        work.transaction += 1;
         drop(work);
         drop(old);
     }
@@ -497,6 +511,7 @@ impl Draft {
         let (changes, claims) = {
             let mut work = self.work();
             work.snapshot = None;
+            work.transaction += 1;
             let changes = std::mem::take(&mut work.changes);
             (changes, std::mem::take(&mut work.claims))
         };

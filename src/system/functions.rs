@@ -108,6 +108,7 @@ fn split(text: &str) -> Option<(Option<String>, String)> {
     let mut parts = Vec::new();
     let mut characters = text.trim().chars().peekable();
     loop {
+        while characters.next_if(|c| c.is_whitespace()).is_some() {}
         let mut part = String::new();
         if characters.next_if_eq(&'"').is_some() {
             loop {
@@ -118,10 +119,11 @@ fn split(text: &str) -> Option<(Option<String>, String)> {
                 }
             }
         } else {
-            while let Some(c) = characters.next_if(|c| *c != '.') {
+            while let Some(c) = characters.next_if(|c| *c != '.' && !c.is_whitespace()) {
                 part.extend(c.to_lowercase());
             }
         }
+        while characters.next_if(|c| c.is_whitespace()).is_some() {}
         if part.is_empty() {
             return None;
         }
@@ -396,7 +398,7 @@ fn named_type(text: &str) -> Option<Type> {
         "name" => Type::NAME,
         "regclass" => Type::REGCLASS,
         "regtype" => Type::REGTYPE,
-        _ => return None,
+        name => return (16..10_000).filter_map(Type::from_oid).find(|known| known.name() == name),
     })
 }
 
@@ -448,6 +450,7 @@ mod tests {
         assert_eq!(split("Items"), Some((None, "items".to_owned())));
         assert_eq!(split("work.\"My.Table\""), Some((Some("work".to_owned()), "My.Table".to_owned())));
         assert_eq!(split("stratagem.public.items"), Some((Some("public".to_owned()), "items".to_owned())));
+        assert_eq!(split(" \"work\" . items"), Some((Some("work".to_owned()), "items".to_owned())));
         assert_eq!(split("\"a\"\"b\""), Some((None, "a\"b".to_owned())));
         for text in ["", "a.", ".a", "\"a", "a.b.c", "other.public.items"] {
             assert_eq!(split(text), None, "{text}");

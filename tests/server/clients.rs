@@ -55,7 +55,7 @@ fn psql_describes_relations_functions_roles_and_types() {
         ("\\dd", vec!["Object descriptions"]),
         ("\\dO", vec!["List of collations"]),
         ("\\dL", vec!["List of languages"]),
-        ("\\dconfig", vec!["application_name | psql"]),
+        ("\\dconfig", vec!["application_name  | psql"]),
         ("\\d dear", vec!["View \"work.dear\"", " id     | bigint "]),
         ("\\d+ dear", vec!["View definition:", "SELECT id, price FROM items WHERE price > 3"]),
         ("\\sv dear", vec!["CREATE OR REPLACE VIEW work.dear AS"]),

@@ -3,6 +3,7 @@
 mod clients;
 mod copy;
 mod demo;
+mod drivers;
 mod evaluate;
 mod exchange;
 mod generating;

@@ -1,0 +1,2 @@
+{{ config(materialized='view') }}
+select id, customer, amount, ordered_on from {{ ref('orders') }} where paid
