@@ -133,7 +133,7 @@ impl ScalarUDFImpl for TypeOf {
 }
 
 /// `current_setting(name [, missing_ok])`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct CurrentSetting {
     own: Arc<Own>,
     signature: Signature,
@@ -143,19 +143,6 @@ impl CurrentSetting {
     fn new(own: Arc<Own>) -> Self {
         let shapes = vec![TypeSignature::Exact(vec![DataType::Utf8]), TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean])];
         Self { own, signature: Signature::one_of(shapes, Volatility::Stable) }
-    }
-}
-
-// one is in force per session
-impl PartialEq for CurrentSetting {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.own, &other.own)
-    }
-}
-impl Eq for CurrentSetting {}
-impl std::hash::Hash for CurrentSetting {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        "current_setting".hash(state);
     }
 }
 
@@ -187,7 +174,7 @@ impl ScalarUDFImpl for CurrentSetting {
 }
 
 /// `set_config(name, value, is_local)`: takes effect when the statement has ended.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct SetConfig {
     own: Arc<Own>,
     signature: Signature,
@@ -196,19 +183,6 @@ struct SetConfig {
 impl SetConfig {
     fn new(own: Arc<Own>) -> Self {
         Self { own, signature: Signature::exact(vec![DataType::Utf8, DataType::Utf8, DataType::Boolean], Volatility::Volatile) }
-    }
-}
-
-// one is in force per session
-impl PartialEq for SetConfig {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.own, &other.own)
-    }
-}
-impl Eq for SetConfig {}
-impl std::hash::Hash for SetConfig {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        "set_config".hash(state);
     }
 }
 

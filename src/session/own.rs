@@ -57,6 +57,19 @@ pub(crate) struct OwnStatement {
     pub(crate) parameters: String,
 }
 
+// there is one of each session
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+impl Eq for Own {}
+impl std::hash::Hash for Own {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        std::ptr::hash(self, state);
+    }
+}
+
 impl Own {
     pub(crate) fn new(user: &str, settings: &Settings) -> Self {
         let settings = Mutex::new(Chosen { settings: settings.clone(), asked: Vec::new() });
