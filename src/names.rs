@@ -18,6 +18,11 @@ pub(crate) fn shown(name: &str) -> &str {
     name.split(MARK).next().unwrap_or(name)
 }
 
+/// A name as it stands in SQL, in double quotes.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Gives every unnamed output expression of the statement PostgreSQL's name for it.
 pub(crate) fn apply(statement: &mut Statement) {
     struct Namer;

@@ -211,11 +211,11 @@ impl Session {
             Command::Explain(explain) => (self.plan_typed(&explain.query, told).await?.1, Some(explain::columns())),
             Command::Insert { statement, .. } => (self.plan_typed(statement, told).await?.1, None),
             Command::Update { target, update } => {
-                let query = self.as_query(target, Some(update), None).await?;
+                let query = self.update_as_query(target, update).await?;
                 (self.plan_typed(&query, told).await?.1, None)
             }
             Command::Delete { target, delete } => {
-                let query = self.as_query(target, None, Some(delete)).await?;
+                let query = self.delete_as_query(target, delete).await?;
                 (self.plan_typed(&query, told).await?.1, None)
             }
             Command::Declare { query, .. } => (self.plan_typed(query, told).await?.1, None),
@@ -320,8 +320,13 @@ impl Session {
         if !if_not_exists {
             return Err(error);
         }
-        self.tell(SqlError::notice(Severity::Notice, error.state, format!("{}, skipping", error.message)));
+        self.skip(&error);
         Ok(done(tag))
+    }
+
+    /// Says that something was left as it is, for the reason of this error.
+    fn skip(&mut self, error: &SqlError) {
+        self.tell(SqlError::notice(Severity::Notice, error.state, format!("{}, skipping", error.message)));
     }
 
     /// Nothing runs until the client asks.

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 
 use super::{Outcome, Session, done};
+use crate::names::quoted;
 use crate::planner;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::{Alteration, Name, parse_one};
@@ -68,17 +69,17 @@ impl Session {
         Ok(done(&format!("UPDATE {hits}")))
     }
 
-    /// The statement whose types of parameters are those of an UPDATE or DELETE.
-    pub(super) async fn as_query(&self, target: &Name, update: Option<&Update>, delete: Option<&Delete>) -> Result<Statement, SqlError> {
+    /// The query whose types of parameters are those of an UPDATE.
+    pub(super) async fn update_as_query(&self, target: &Name, update: &Update) -> Result<Statement, SqlError> {
         let id = self.writable_existing(target).await?;
-        match (update, delete) {
-            (Some(update), _) => {
-                let schema = self.draft.columns(&id).map_err(|error| not_a_table(error, "cannot update view"))?;
-                updated(update, &schema)
-            }
-            (None, Some(delete)) => kept(delete),
-            (None, None) => Err(internal("neither an update nor a delete")),
-        }
+        let schema = self.draft.columns(&id).map_err(|error| not_a_table(error, "cannot update view"))?;
+        updated(update, &schema)
+    }
+
+    /// The same of a DELETE.
+    pub(super) async fn delete_as_query(&self, target: &Name, delete: &Delete) -> Result<Statement, SqlError> {
+        self.writable_existing(target).await?;
+        kept(delete)
     }
 
     pub(super) async fn truncate(&mut self, targets: &[Name]) -> Result<Outcome, SqlError> {
@@ -96,11 +97,19 @@ impl Session {
         self.on_compute(async move { draft.rewrite(&id, &schema, stream).await }).await
     }
 
+    /// What ALTER is about; nothing, with a notice, where it is not there and need not be.
+    async fn writable_if_exists(&mut self, target: &Name, if_exists: bool) -> Result<Option<Id>, SqlError> {
+        match self.writable_existing(target).await {
+            Err(error) if if_exists && error.state == SqlState::UndefinedTable => {
+                self.skip(&error);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     pub(super) async fn alter(&mut self, target: &Name, if_exists: bool, alterations: &[Alteration]) -> Result<Outcome, SqlError> {
-        let id = match self.writable_existing(target).await {
-            Err(error) if if_exists && error.state == SqlState::UndefinedTable => return self.exists(error, true, "ALTER TABLE"),
-            other => other?,
-        };
+        let Some(id) = self.writable_if_exists(target, if_exists).await? else { return Ok(done("ALTER TABLE")) };
         self.draft.hold(&id)?;
         let mut columns = Columns::of(&id, &self.draft.columns(&id)?, self.draft.comments(&id));
         for alteration in alterations {
@@ -116,10 +125,7 @@ impl Session {
     }
 
     pub(super) async fn rename(&mut self, kind: Kind, target: &Name, if_exists: bool, to: &str, tag: &str) -> Result<Outcome, SqlError> {
-        let id = match self.writable_existing(target).await {
-            Err(error) if if_exists && error.state == SqlState::UndefinedTable => return self.exists(error, true, tag),
-            other => other?,
-        };
+        let Some(id) = self.writable_if_exists(target, if_exists).await? else { return Ok(done(tag)) };
         self.draft.rename(kind, &id, to)?;
         Ok(done(tag))
     }
@@ -434,10 +440,6 @@ fn expression(text: &str) -> Result<Expr, SqlError> {
         Some(SelectItem::ExprWithAlias { expr, .. }) => Ok(expr),
         _ => Err(internal("an expression was parsed as something else")),
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The rows without the column that says whether they were changed, and the number of those that were.

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use pgwire::api::Type;
 
 use super::{System, comments, routines};
+use crate::names;
 use crate::planner::DATABASE;
 use crate::session::functions::put;
 use crate::sqlstate::{SqlError, SqlState};
@@ -146,7 +147,7 @@ fn split(text: &str) -> Option<(Option<String>, String)> {
 fn quoted(name: &str) -> String {
     let plain =
         name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain { name.to_owned() } else { names::quoted(name) }
 }
 
 /// A value of an answer.
