@@ -3,6 +3,7 @@
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Error, ReportArgs};
+use crate::names::quoted;
 
 /// Points of a curve: enough for its picture.
 const POINTS: usize = 240;
@@ -49,6 +50,8 @@ pub(super) struct Model {
     pub(super) model_type: String,
     /// The column that told who was treated, of an uplift model.
     pub(super) treatment: Option<String>,
+    /// The labels it was trained on.
+    label: String,
     pub(super) created_at: String,
     pub(super) features: String,
     pub(super) rows: Option<f64>,
@@ -94,9 +97,9 @@ impl Facts {
     /// Asks for everything, one statement after the other.
     pub(super) async fn ask(client: &Client, args: &ReportArgs) -> Result<Self, Error> {
         let model = Model::ask(client, &args.model).await?;
-        let label = match (&args.label, model.label(client).await?) {
-            (Some(label), _) => label.clone(),
-            (None, label) => label.split(", ").next().unwrap_or_default().to_owned(),
+        let label = match &args.label {
+            Some(label) => label.clone(),
+            None => model.label.split(", ").next().unwrap_or_default().to_owned(),
         };
         let mut facts = Self {
             training: model.training(client).await?,
@@ -110,7 +113,7 @@ impl Facts {
         };
         facts.judge(client, args).await?;
         match args.treatment.clone().or_else(|| facts.model.treatment.clone()) {
-            Some(treatment) => facts.ask_experiment(client, &treatment).await?,
+            Some(treatment) => facts.ask_experiment(client, args, &treatment).await?,
             None => facts.ask_curves(client, args).await?,
         }
         facts.ask_policy(client, args).await?;
@@ -147,17 +150,15 @@ impl Facts {
         let (reference, source) = (self.reference(args), self.source());
         let scored = format!(
             "query => (SELECT q.{} AS label, predict_ctr({reference}, q) AS score FROM {source} AS q), label => 'label', score => 'score'",
-            identifier(&self.label)
+            quoted(&self.label)
         );
-        let curve = async |columns: &str, call: &str, options: &str| {
-            numbers(rows(client, &format!("SELECT {columns} FROM {call}({scored}{options})")).await?)
-        };
+        let sql = |columns: &str, call: &str, options: &str| format!("SELECT {columns} FROM {call}({scored}{options})");
         let points = format!(", points => {POINTS}");
-        self.roc = fixed(curve("threshold, false_positive_rate, true_positive_rate", "ml.roc_curve", &points).await?)?;
-        self.precision_recall = fixed(curve("threshold, precision, recall", "ml.pr_curve", &points).await?)?;
+        self.roc = curve(client, &sql("threshold, false_positive_rate, true_positive_rate", "ml.roc_curve", &points)).await?;
+        self.precision_recall = curve(client, &sql("threshold, precision, recall", "ml.pr_curve", &points)).await?;
         let tenths = ", bins => 10, strategy => 'quantile'";
-        self.calibration = fixed(curve("rows, predicted, observed, low, high", "ml.calibration_curve", tenths).await?)?;
-        self.gains = fixed(curve("share_of_rows, threshold, share_of_positives, lift", "ml.lift_curve", ", points => 100").await?)?;
+        self.calibration = curve(client, &sql("rows, predicted, observed, low, high", "ml.calibration_curve", tenths)).await?;
+        self.gains = curve(client, &sql("share_of_rows, threshold, share_of_positives, lift", "ml.lift_curve", ", points => 100")).await?;
         let importance = format!(
             "SELECT feature, importance, error FROM ml.global_explain({reference}, query => {source}{}, sample => {}, repeats => {REPEATS}, seed => {})",
             arguments(&[("label", &args.label)]),
@@ -170,21 +171,21 @@ impl Facts {
     }
 
     /// What an uplift model is worth on the rows of an experiment.
-    async fn ask_experiment(&mut self, client: &Client, treatment: &str) -> Result<(), Error> {
+    async fn ask_experiment(&mut self, client: &Client, args: &ReportArgs, treatment: &str) -> Result<(), Error> {
         let scored = format!(
             "query => (SELECT q.{} AS outcome, q.{} AS treated, predict_uplift({}, q) AS uplift FROM {} AS q), \
              outcome => 'outcome', treated => 'treated', uplift => 'uplift'",
-            identifier(&self.label),
-            identifier(treatment),
-            literal(&format!("{}@{}", self.model.name, self.model.version)),
+            quoted(&self.label),
+            quoted(treatment),
+            self.reference(args),
             self.source()
         );
-        let curve = format!("SELECT share, gain, random FROM ml.qini_curve({scored}, points => {POINTS})");
-        self.qini = fixed(numbers(rows(client, &curve).await?)?)?;
+        let qini = format!("SELECT share, gain, random FROM ml.qini_curve({scored}, points => {POINTS})");
+        self.qini = curve(client, &qini).await?;
         let tenths = format!(
             "SELECT treated_rows, control_rows, treated_mean, control_mean, effect FROM ml.uplift_by_decile({scored}) ORDER BY decile"
         );
-        self.tenths = fixed(numbers(rows(client, &tenths).await?)?)?;
+        self.tenths = curve(client, &tenths).await?;
         Ok(())
     }
 
@@ -205,13 +206,7 @@ impl Facts {
             self.source(),
             arguments(&named)
         );
-        let estimate = |row: &Row| {
-            let mut numbers = [f64::NAN; 6];
-            for (place, value) in numbers.iter_mut().enumerate() {
-                *value = number(row, place + 1)?.unwrap_or(f64::NAN);
-            }
-            Ok((text(row, 0), numbers))
-        };
+        let estimate = |row: &Row| Ok((text(row, 0), numbers(row, 1)?));
         self.policy = rows(client, &sql).await?.iter().map(estimate).collect::<Result<_, Error>>()?;
         Ok(())
     }
@@ -228,7 +223,7 @@ impl Model {
     async fn ask(client: &Client, reference: &str) -> Result<Self, Error> {
         let (name, selector) = reference.split_once('@').unwrap_or((reference, ""));
         let sql = format!(
-            "SELECT version, is_default, aliases, model_type, created_at, features, rows, positives, source_query, treatment FROM ml.models \
+            "SELECT version, is_default, aliases, model_type, created_at, features, rows, positives, source_query, treatment, label FROM ml.models \
              WHERE name = {} ORDER BY version",
             literal(name)
         );
@@ -252,13 +247,8 @@ impl Model {
             positives: number(row, 7)?,
             source_query: text(row, 8),
             treatment: Some(text(row, 9)).filter(|treatment| !treatment.is_empty()),
+            label: text(row, 10),
         })
-    }
-
-    /// The label it was trained on.
-    async fn label(&self, client: &Client) -> Result<String, Error> {
-        let sql = format!("SELECT label FROM ml.models WHERE name = {} AND version = {}", literal(&self.name), self.version);
-        Ok(rows(client, &sql).await?.first().map(|row| text(row, 0)).unwrap_or_default())
     }
 
     /// How its nets were trained, if that is known here; of an uplift model those that learn the outcome.
@@ -316,23 +306,26 @@ fn number(row: &Row, column: usize) -> Result<Option<f64>, Error> {
     text.parse().map(Some).map_err(|_| Error::Answer(format!("{text:?} is no number")))
 }
 
-/// Rows of numbers; NULL is NaN.
-fn numbers(rows: Vec<Row>) -> Result<Vec<Vec<f64>>, Error> {
-    let row = |row: &Row| (0..row.len()).map(|column| Ok(number(row, column)?.unwrap_or(f64::NAN))).collect();
-    rows.iter().map(row).collect()
+/// A row of numbers from this column on; NULL is NaN.
+fn numbers<const N: usize>(row: &Row, first: usize) -> Result<[f64; N], Error> {
+    let mut numbers = [f64::NAN; N];
+    for (place, value) in numbers.iter_mut().enumerate() {
+        *value = number(row, first + place)?.unwrap_or(f64::NAN);
+    }
+    Ok(numbers)
 }
 
-fn fixed<const N: usize>(rows: Vec<Vec<f64>>) -> Result<Vec<[f64; N]>, Error> {
-    let row = |row: Vec<f64>| row.try_into().map_err(|row: Vec<f64>| Error::Answer(format!("{} columns instead of {N}", row.len())));
-    rows.into_iter().map(row).collect()
+/// Rows of numbers.
+async fn curve<const N: usize>(client: &Client, sql: &str) -> Result<Vec<[f64; N]>, Error> {
+    let row = |row: &Row| match row.len() {
+        columns if columns == N => numbers(row, 0),
+        columns => Err(Error::Answer(format!("{columns} columns instead of {N}"))),
+    };
+    rows(client, sql).await?.iter().map(row).collect()
 }
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]
@@ -341,6 +334,6 @@ mod tests {
 
     #[test]
     fn names_and_texts_are_quoted() {
-        assert_eq!((literal("it's"), identifier("a \"b\"")), ("'it''s'".to_owned(), "\"a \"\"b\"\"\"".to_owned()));
+        assert_eq!((literal("it's"), quoted("a \"b\"")), ("'it''s'".to_owned(), "\"a \"\"b\"\"\"".to_owned()));
     }
 }
