@@ -214,7 +214,13 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::mod
         let source = assets.language_model().map_err(|e| e.to_string())?;
         Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: assets.prepared() })
     };
-    Models::open(&config.models_folder(), config.models.device.parse()?, Box::new(library), Box::new(language)).map(Arc::new)
+    let encoder = || {
+        let assets = crate::assets::Assets::locate().map_err(|e| e.to_string())?;
+        let source = assets.text_encoder().map_err(|e| e.to_string())?;
+        Ok(Checkpoint { name: "minilm".to_owned(), source, cache: assets.prepared() })
+    };
+    let device = config.models.device.parse()?;
+    Models::open(&config.models_folder(), device, Box::new(library), Box::new(language), Box::new(encoder)).map(Arc::new)
 }
 
 fn memory_and_disk(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod demo;
+mod embedding;
 mod exchange;
 mod generating;
 mod limits;

@@ -57,6 +57,12 @@ pub enum Type {
     Any,
     /// `double precision[]`; any list of numbers is one.
     Doubles,
+    /// `real[]`; any list of numbers is one.
+    Reals,
+    /// `text[]`
+    Texts,
+    /// `text` or a list of numbers.
+    TextOrReals,
     /// A row of named columns.
     Row,
     /// A query.
@@ -78,6 +84,9 @@ impl Type {
             Self::Label => "boolean or 0/1",
             Self::Any => "any",
             Self::Doubles => "double precision[]",
+            Self::Reals => "real[]",
+            Self::Texts => "text[]",
+            Self::TextOrReals => "text or real[]",
             Self::Row => "row",
             Self::Query => "query",
         }
@@ -87,7 +96,7 @@ impl Type {
     pub fn pg(self) -> &'static str {
         match self {
             Self::Number => "double precision",
-            Self::Label | Self::Outcome | Self::Any => "any",
+            Self::Label | Self::Outcome | Self::Any | Self::TextOrReals => "any",
             Self::Row => "record",
             Self::Query => "text",
             other => other.sql(),
@@ -107,7 +116,9 @@ impl Type {
             Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
             Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
             Self::Any => !actual.is_nested(),
-            Self::Doubles => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
+            Self::Doubles | Self::Reals => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
+            Self::Texts => item(actual).is_some_and(|item| is_text(item) || item.is_null()),
+            Self::TextOrReals => is_text(actual) || Self::Reals.accepts(actual),
             Self::Row => true,
         }
     }
@@ -121,7 +132,9 @@ impl Type {
             Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
             Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
             Self::Doubles => DataType::new_list(DataType::Float64, true),
-            Self::Text | Self::Query | Self::Row | Self::Any => DataType::Utf8,
+            Self::Reals => DataType::new_list(DataType::Float32, true),
+            Self::Texts => DataType::new_list(DataType::Utf8, true),
+            Self::Text | Self::Query | Self::Row | Self::Any | Self::TextOrReals => DataType::Utf8,
         }
     }
 }
@@ -382,8 +395,12 @@ pub(crate) fn sql_type(actual: &DataType) -> String {
 /// All functions, by name.
 pub fn functions() -> &'static [&'static Function] {
     static FUNCTIONS: &[&Function] = &[
+        &crate::classify::DECLARATION,
         &crate::count_tokens::DECLARATION,
+        &crate::embed::DECLARATION,
         &crate::generate::DECLARATION,
+        &crate::match_answer::DECLARATION,
+        &crate::similarity::DECLARATION,
         &crate::auc::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::generate_strategy::DECLARATION,

@@ -12,9 +12,12 @@ use datafusion::logical_expr::planner::RelationPlanner;
 mod ask;
 pub mod auc;
 pub mod catalog;
+pub mod classify;
 pub mod count_tokens;
 pub mod declaration;
 mod defer;
+pub mod embed;
+pub mod encoder;
 pub mod error;
 pub mod feature_info;
 mod features;
@@ -25,6 +28,7 @@ mod intake;
 pub mod ips;
 pub mod language;
 pub mod logloss;
+pub mod match_answer;
 mod metric;
 pub mod models;
 pub mod notice;
@@ -35,8 +39,11 @@ pub mod predict_cvr;
 pub mod prepare;
 pub mod reference;
 mod relation;
+mod resident;
 pub mod rewrite;
+pub mod similarity;
 pub mod spelling;
+mod stop;
 pub mod usage;
 
 pub use relation::writes;
@@ -52,11 +59,16 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     let predict =
         predict::Predict { models: Arc::clone(&models), predict_ctr: Arc::clone(&predict_ctr), predict_cvr: Arc::clone(&predict_cvr) };
     let relations = Relations::new(
-        vec![Arc::new(finetune::Finetune(Arc::clone(&models))) as _, Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _],
+        vec![
+            Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
+            Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
+            Arc::new(match_answer::MatchAnswer(Arc::clone(&models))) as _,
+        ],
         vec![Arc::new(predict) as _, Arc::new(generate_strategy::candidates::Candidates::new(&models)) as _],
     );
     let language = [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models)];
-    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language));
+    let texts = [embed::function(&models), similarity::function(&models), classify::function(&models)];
+    builder.scalar_functions().get_or_insert_default().extend([predict_ctr, predict_cvr].into_iter().chain(language).chain(texts));
     builder.aggregate_functions().get_or_insert_default().extend([
         Arc::new(MetricAggregate::<auc::Auc>::function()),
         Arc::new(MetricAggregate::<logloss::LogLoss>::function()),

@@ -27,6 +27,7 @@ use crate::{catalog, register_all, rewrite};
 
 mod calling;
 mod catalogs;
+mod embedding;
 mod generating;
 mod metrics;
 mod preparing;
@@ -71,6 +72,12 @@ fn language() -> std::result::Result<Checkpoint, String> {
     Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: cache.join("language") })
 }
 
+/// The text encoder that the set-up has installed.
+fn encoder() -> std::result::Result<Checkpoint, String> {
+    let cache = cache()?;
+    Ok(Checkpoint { name: "minilm".to_owned(), source: cache.join("assets/minilm"), cache: cache.join("language") })
+}
+
 /// The runtime's library: `ORT_DYLIB_PATH`, or where the set-up has put it.
 fn library() -> std::result::Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
@@ -95,7 +102,7 @@ impl Shop {
     }
 
     async fn over(folder: TempDir, partitions: usize) -> Self {
-        let models = Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(library), Box::new(language)).unwrap());
+        let models = Arc::new(Models::open(folder.path(), Device::Cpu, Box::new(library), Box::new(language), Box::new(encoder)).unwrap());
         let (sender, notices) = Notices::channel();
         let client = Arc::new(Client::new(7, "analyst"));
         let config = SessionConfig::new()
