@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ort::session::Session;
@@ -60,12 +60,37 @@ pub struct Engine {
     tokens: Tokens,
     limits: Limits,
     sessions: Sessions,
-    memory: Mutex<Memory>,
+    known: Mutex<State>,
+    /// Some texts are not under way any more.
+    settled: Condvar,
     computed: AtomicU64,
     /// When it was used last.
     used: Mutex<Instant>,
     /// Whether a thread waits to give memory back.
     watched: AtomicBool,
+}
+
+/// What is known of texts.
+struct State {
+    memory: Memory,
+    /// Those that somebody is computing.
+    pending: HashSet<Key>,
+}
+
+/// Texts that one caller computes; others wait for them.
+struct Claim<'e> {
+    engine: &'e Engine,
+    keys: Vec<Key>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.engine.known);
+        for key in &self.keys {
+            state.pending.remove(key);
+        }
+        self.engine.settled.notify_all();
+    }
 }
 
 impl fmt::Debug for Engine {
@@ -93,13 +118,14 @@ impl Engine {
         };
         let first = sessions.open()?;
         lock(&sessions.idle).push(first);
-        let memory = Mutex::new(Memory::new(limits.memory, facts.dimension));
+        let state = State { memory: Memory::new(limits.memory, facts.dimension), pending: HashSet::new() };
         let engine = Arc::new(Self {
             tokens: encoder.tokens()?,
             facts,
             limits,
             sessions,
-            memory,
+            known: Mutex::new(state),
+            settled: Condvar::new(),
             computed: AtomicU64::new(0),
             used: Mutex::new(Instant::now()),
             watched: AtomicBool::new(false),
@@ -129,21 +155,17 @@ impl Engine {
         self.watch()?;
         let keys: Vec<Key> = texts.par_iter().map(|text| memory::key(text)).collect();
         let mut found: HashMap<Key, Known> = HashMap::new();
-        let mut missing: Vec<(Key, &str)> = Vec::new();
-        {
-            let mut memory = lock(&self.memory);
-            let mut asked = HashSet::new();
-            for (key, text) in keys.iter().zip(texts.iter().copied()) {
-                if !asked.insert(*key) {
-                    continue;
-                }
-                match memory.get(key) {
-                    Some(known) => drop(found.insert(*key, known)),
-                    None => missing.push((*key, text)),
-                }
-            }
+        let mut asked = HashSet::new();
+        let mut missing: Vec<(Key, &str)> = keys.iter().copied().zip(texts.iter().copied()).filter(|(key, _)| asked.insert(*key)).collect();
+        let mut tokens = 0;
+        while !missing.is_empty() {
+            let (own, others) = self.claim(missing, &mut found);
+            let claim = Claim { engine: self, keys: own.iter().map(|(key, _)| *key).collect() };
+            tokens += self.compute(&own, stop, &mut found)?;
+            drop(claim);
+            self.wait(&others, stop)?;
+            missing = others;
         }
-        let tokens = self.compute(&missing, stop, &mut found)?;
         *lock(&self.used) = Instant::now();
         let mut embedded = Embedded { tokens, ..Embedded::default() };
         for key in &keys {
@@ -152,6 +174,33 @@ impl Engine {
             embedded.vectors.push(Arc::clone(&known.vector));
         }
         Ok(embedded)
+    }
+
+    /// Takes what is remembered. Of the others, gives those that the caller is to compute now, and those that somebody else is computing.
+    fn claim<'t>(&self, texts: Vec<(Key, &'t str)>, found: &mut HashMap<Key, Known>) -> (Vec<(Key, &'t str)>, Vec<(Key, &'t str)>) {
+        let State { memory, pending } = &mut *lock(&self.known);
+        let unknown = texts.into_iter().filter(|(key, _)| match memory.get(key) {
+            Some(known) => {
+                found.insert(*key, known);
+                false
+            }
+            None => true,
+        });
+        unknown.partition(|(key, _)| pending.insert(*key))
+    }
+
+    /// Waits until nobody is computing any of these texts.
+    fn wait(&self, texts: &[(Key, &str)], stop: &AtomicBool) -> Result<()> {
+        // How soon a wait that nobody needs any more ends.
+        const LOOK: Duration = Duration::from_millis(50);
+        let mut state = lock(&self.known);
+        while texts.iter().any(|(key, _)| state.pending.contains(key)) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Canceled);
+            }
+            (state, _) = self.settled.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
     }
 
     /// Computes texts; gives their tokens.
@@ -175,10 +224,10 @@ impl Engine {
             None => batches.par_iter().map(run).collect::<Result<_>>()?,
         };
         self.computed.fetch_add(texts.len() as u64, Ordering::Relaxed);
-        let mut memory = lock(&self.memory);
+        let mut state = lock(&self.known);
         for (row, vector) in vectors.into_iter().flatten() {
             let known = Known { vector, truncated: cuts[row].truncated };
-            memory.insert(texts[row].0, known.clone());
+            state.memory.insert(texts[row].0, known.clone());
             found.insert(texts[row].0, known);
         }
         Ok(cuts.iter().map(|cut| cut.ids.len()).sum())
@@ -236,7 +285,7 @@ fn give_back(engine: &Weak<Engine>, idle: Duration) {
         if since >= idle {
             engine.watched.store(false, Ordering::Release);
             lock(&engine.sessions.idle).clear();
-            lock(&engine.memory).clear();
+            lock(&engine.known).memory.clear();
             return;
         }
         rest = idle - since;

@@ -127,6 +127,20 @@ fn equal_texts_are_computed_once_and_vectors_are_remembered() {
 }
 
 #[test]
+fn a_text_that_several_ask_for_at_once_is_computed_once() {
+    let (_folder, encoder) = prepared(&fixture("bert"), Encoder::EXACT);
+    let engine = start(&encoder, Limits::default());
+    let texts: Vec<String> = (0..50).map(|number| format!("shoe {number}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let all: Vec<Embedded> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| embed(&engine, &texts))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!(engine.computed(), 50);
+    assert!(all.iter().all(|embedded| embedded.vectors == all[0].vectors));
+}
+
+#[test]
 fn a_megabyte_of_text_is_read_as_its_beginning() {
     let (_folder, encoder) = prepared(&fixture("xlm-roberta"), Encoder::EXACT);
     let engine = start(&encoder, Limits::default());
