@@ -3,6 +3,7 @@
 mod clients;
 mod copy;
 mod demo;
+mod embedding;
 mod exchange;
 mod generating;
 mod limits;

@@ -30,6 +30,7 @@ use super::{DECLARATION, Training};
 use crate::error::Error;
 use crate::models::{Error as ModelError, Models, Runtime};
 use crate::notice::{self, Severity};
+use crate::stop::StopOnDrop;
 
 /// Trains on the rows of its input and yields a row per epoch.
 #[derive(Debug)]
@@ -126,15 +127,6 @@ enum Report {
         seconds: f64,
     },
     Failed(ModelError),
-}
-
-/// Tells the training thread that nobody waits for it any more.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 async fn run(
