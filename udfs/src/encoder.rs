@@ -8,7 +8,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result as EngineResult, exec_err};
-use stratagem_models::encoder::{Encoder, Engine, Limits};
+use stratagem_models::encoder::{Embedded, Encoder, Engine, Limits};
 pub use stratagem_models::encoder::{Facts, Family};
 use stratagem_models::language::Form;
 use stratagem_models::runtime::Runtime;
@@ -146,25 +146,26 @@ pub(crate) fn texts(column: &ArrayRef) -> EngineResult<ArrayRef> {
     Ok(cast(column, &DataType::Utf8)?)
 }
 
-/// The vectors of a column of texts (`Utf8`); NULL has none. They are computed on other threads, which stop when nobody waits any more.
+/// The vectors of a column of texts (`Utf8`); NULL has none.
 pub(crate) async fn embed(models: &Arc<Models>, model: Option<&str>, texts: ArrayRef, meter: &Meter) -> EngineResult<Vec<Option<Vector>>> {
+    let texts: &StringArray = texts.as_string();
+    let embedded = vectors(models, model, texts.iter().flatten().map(str::to_owned).collect()).await?;
+    meter.read(embedded.tokens, embedded.truncated, models.encoder_facts(model).map_err(Error::from)?.max_tokens);
+    let mut vectors = embedded.vectors.into_iter();
+    Ok((0..texts.len()).map(|row| if texts.is_valid(row) { vectors.next() } else { None }).collect())
+}
+
+/// The vectors of texts. They are computed on other threads, which stop when nobody waits any more.
+pub(crate) async fn vectors(models: &Arc<Models>, model: Option<&str>, texts: Vec<String>) -> EngineResult<Embedded> {
     let stop = Arc::new(AtomicBool::new(false));
     let _stop = StopOnDrop(Arc::clone(&stop));
     let (models, model) = (Arc::clone(models), model.map(str::to_owned));
-    let work = move || -> Result<(Vec<Option<Vector>>, usize, usize, usize)> {
-        let engine = models.encoder(model.as_deref())?;
-        let texts: &StringArray = texts.as_string();
-        let given: Vec<&str> = texts.iter().flatten().collect();
-        let embedded = engine.embed(&given, &stop)?;
-        let mut vectors = embedded.vectors.iter();
-        let rows = (0..texts.len()).map(|row| if texts.is_valid(row) { vectors.next().cloned() } else { None });
-        Ok((rows.collect(), embedded.tokens, embedded.truncated, engine.facts().max_tokens))
+    let work = move || -> Result<Embedded> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        models.encoder(model.as_deref())?.embed(&texts, &stop)
     };
     match tokio::task::spawn_blocking(work).await {
-        Ok(Ok((rows, tokens, truncated, most))) => {
-            meter.read(tokens, truncated, most);
-            Ok(rows)
-        }
+        Ok(Ok(embedded)) => Ok(embedded),
         Ok(Err(error)) => Err(Error::Model(error).into()),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
         Err(_) => exec_err!("the server ends"),

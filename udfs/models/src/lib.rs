@@ -25,6 +25,7 @@ pub mod registry;
 pub mod runtime;
 pub mod shelf;
 pub mod table;
+pub mod text;
 pub mod uplift;
 
 pub use crate::error::{Error, Result};
