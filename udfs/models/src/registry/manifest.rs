@@ -108,7 +108,7 @@ impl Manifest {
     pub fn uplift(&self) -> Option<&Uplift> {
         match &self.kind {
             Kind::Uplift(uplift) => Some(uplift),
-            Kind::Click | Kind::Onnx(_) => None,
+            Kind::Click | Kind::Text(_) | Kind::Onnx(_) => None,
         }
     }
 
