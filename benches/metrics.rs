@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stratagem_models::runtime::Device;
 use stratagem_udfs::language::Limits;
-use stratagem_udfs::models::Models;
+use stratagem_udfs::models::{Models, Sources};
 use tokio::runtime::Builder;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -75,14 +75,13 @@ fn rows() -> Result<Vec<RecordBatch>> {
 /// The median seconds of a query over the rows, with so many partitions and threads.
 fn measured(query: &str, batches: Vec<RecordBatch>, partitions: usize) -> Result<f64> {
     let folder = tempfile::tempdir()?;
-    let absent = || Err("the benchmark runs no model".to_owned());
-    let models = Arc::new(Models::open(
-        folder.path(),
-        Device::Cpu,
-        Box::new(absent),
-        Box::new(|| Err("the benchmark runs no model".to_owned())),
-        Limits::default(),
-    )?);
+    let absent = "the benchmark runs no model";
+    let sources = Sources {
+        library: Box::new(|| Err(absent.to_owned())),
+        language: Box::new(|| Err(absent.to_owned())),
+        encoder: Box::new(|| Err(absent.to_owned())),
+    };
+    let models = Arc::new(Models::open(folder.path(), Device::Cpu, sources, Limits::default())?);
     let config = SessionConfig::new().with_target_partitions(partitions);
     let builder = SessionStateBuilder::new().with_default_features().with_config(config);
     let session = SessionContext::new_with_state(stratagem_udfs::register_all(builder, models).build());

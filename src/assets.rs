@@ -174,7 +174,7 @@ impl Assets {
         self.root.join("data")
     }
 
-    /// The folder of what is made of installed models: graphs of language models.
+    /// The folder of what is made of installed models: graphs of language models and encoders.
     pub fn prepared(&self) -> PathBuf {
         self.root.join("language")
     }

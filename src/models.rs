@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use stratagem_udfs::language::{Form, Precision, Shelf};
+use stratagem_udfs::language::{Form, Precision};
 use stratagem_udfs::models::{DEFAULT_ALIAS, Import, Models, VersionInfo};
+use stratagem_udfs::{encoder, language};
 
 use crate::config::{self, Config, Flags};
 
@@ -36,15 +37,15 @@ pub enum ModelsVerb {
         #[command(flatten)]
         place: Place,
     },
-    /// Save an export, or an ONNX file from elsewhere, as the next version of a name; or a language model under a name.
+    /// Save an export, or an ONNX file from elsewhere, as the next version of a name; or a language model or text encoder under a name.
     ///
     /// A language model is a GGUF file, or a folder in the style of Hugging Face (config.json, model.safetensors, tokenizer.json), of the llama and
-    /// qwen2 families.
+    /// qwen2 families. A text encoder is such a folder of the bert, roberta and xlm-roberta families, also as sentence-transformers writes it.
     ///
     /// The inputs of an ONNX file are columns: a tensor of shape n or n x 1 is the column of its name, a tensor of shape n x k is k columns. Its
     /// output is a probability for each row (n or n x 1) or those of two classes (n x 2).
     Import {
-        /// A folder that `export` made, an ONNX file, or a language model.
+        /// A folder that `export` made, an ONNX file, a language model or a text encoder.
         from: PathBuf,
         /// The name to save it under.
         #[arg(long)]
@@ -55,10 +56,10 @@ pub enum ModelsVerb {
         /// The columns of a tensor of shape n x k, separated by commas [default: "columns" in a signature.json beside the file, else f0, f1, ...].
         #[arg(long, value_delimiter = ',', value_name = "NAMES")]
         columns: Vec<String>,
-        /// What a language model calculates with: int8, int4, f16 or f32 [default: int8].
+        /// What a language model calculates with: int8, int4, f16 or f32 [default: int8]; a text encoder: f32 or int8 [default: f32].
         #[arg(long)]
         precision: Option<Precision>,
-        /// How many weights of a language model share a scale, 32, 64 or 128: fewer are more exact, more are faster [default: 128].
+        /// How many weights of a language model or an encoder share a scale, 32, 64 or 128: fewer are more exact, more are faster [default: 128].
         #[arg(long)]
         block: Option<usize>,
         /// Where the models are.
@@ -125,7 +126,19 @@ pub fn run(verb: &ModelsVerb, out: &mut dyn Write) -> Result<(), Error> {
             let pinned = place.models(false)?.export(model, to, *force)?;
             Ok(writeln!(out, "{pinned} is in {}", to.display())?)
         }
-        ModelsVerb::Import { from, name, precision, block, place, .. } if Shelf::accepts(from) => {
+        ModelsVerb::Import { from, name, precision, block, place, .. } if encoder::accepts(from) => {
+            let form = encoder::EXACT;
+            let form = Form { precision: precision.unwrap_or(form.precision), block: block.unwrap_or(form.block) };
+            let facts = place.models(true)?.import_encoder(name, from, form)?;
+            let (family, numbers, millions) = (facts.family.name(), facts.dimension, facts.parameters as f64 / 1e6);
+            let vectors = format!("vectors of {numbers} numbers");
+            Ok(writeln!(
+                out,
+                "{} is imported as the text encoder {name}: {family}, {vectors}, {millions:.1} million weights",
+                from.display()
+            )?)
+        }
+        ModelsVerb::Import { from, name, precision, block, place, .. } if language::accepts(from) => {
             let form = Form::default();
             let form = Form { precision: precision.unwrap_or(form.precision), block: block.unwrap_or(form.block) };
             let facts = place.models(true)?.import_language(name, from, form)?;

@@ -14,7 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 use stratagem_udfs::language::Checkpoint;
-use stratagem_udfs::models::Models;
+use stratagem_udfs::models::{Models, Sources};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -215,6 +215,11 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::mod
         let source = assets.language_model().map_err(|e| e.to_string())?;
         Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: assets.prepared() })
     };
+    let encoder = || {
+        let assets = crate::assets::Assets::locate().map_err(|e| e.to_string())?;
+        let source = assets.text_encoder().map_err(|e| e.to_string())?;
+        Ok(Checkpoint { name: "minilm".to_owned(), source, cache: assets.prepared() })
+    };
     let texts = stratagem_udfs::language::Limits {
         slots: config.texts.rows,
         queue: config.texts.queue,
@@ -222,8 +227,8 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::mod
         idle: config.texts.idle,
         ..Default::default()
     };
-    let device = config.models.device.parse()?;
-    Models::open(&config.models_folder(), device, Box::new(library), Box::new(language), texts).map(Arc::new)
+    let sources = Sources { library: Box::new(library), language: Box::new(language), encoder: Box::new(encoder) };
+    Models::open(&config.models_folder(), config.models.device.parse()?, sources, texts).map(Arc::new)
 }
 
 fn memory_and_disk(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {

@@ -4,6 +4,7 @@ mod clients;
 mod copy;
 mod demo;
 mod drivers;
+mod embedding;
 mod evaluate;
 mod exchange;
 mod generating;

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::models::{Error as ModelError, Models};
 
 mod aliases;
+mod encoders;
 mod evaluations;
 mod language_models;
 mod models;
@@ -41,6 +42,7 @@ pub struct Table {
 pub fn tables() -> &'static [&'static Table] {
     static TABLES: &[&Table] = &[
         &aliases::TABLE,
+        &encoders::TABLE,
         &evaluations::TABLE,
         &language_models::TABLE,
         &models::TABLE,

@@ -64,6 +64,12 @@ pub enum Type {
     Mixed,
     /// `double precision[]`; any list of numbers is one.
     Doubles,
+    /// `real[]`; any list of numbers is one.
+    Reals,
+    /// `text[]`
+    Texts,
+    /// `text` or a list of numbers.
+    TextOrReals,
     /// A row of named columns.
     Row,
     /// A query.
@@ -85,6 +91,9 @@ impl Type {
             Self::Label => "boolean or 0/1",
             Self::Any | Self::Group | Self::Mixed => "any",
             Self::Doubles => "double precision[]",
+            Self::Reals => "real[]",
+            Self::Texts => "text[]",
+            Self::TextOrReals => "text or real[]",
             Self::Row => "row",
             Self::Query => "query",
         }
@@ -94,7 +103,7 @@ impl Type {
     pub fn pg(self) -> &'static str {
         match self {
             Self::Number => "double precision",
-            Self::Label | Self::Outcome | Self::Any | Self::Group | Self::Mixed => "any",
+            Self::Label | Self::Outcome | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals => "any",
             Self::Row => "record",
             Self::Query => "text",
             other => other.sql(),
@@ -114,7 +123,9 @@ impl Type {
             Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
             Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
             Self::Any | Self::Group | Self::Mixed => !actual.is_nested(),
-            Self::Doubles => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
+            Self::Doubles | Self::Reals => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
+            Self::Texts => item(actual).is_some_and(|item| is_text(item) || item.is_null()),
+            Self::TextOrReals => is_text(actual) || Self::Reals.accepts(actual),
             Self::Row => true,
         }
     }
@@ -128,7 +139,9 @@ impl Type {
             Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
             Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
             Self::Doubles => DataType::new_list(DataType::Float64, true),
-            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group | Self::Mixed => DataType::Utf8,
+            Self::Reals => DataType::new_list(DataType::Float32, true),
+            Self::Texts => DataType::new_list(DataType::Utf8, true),
+            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals => DataType::Utf8,
         }
     }
 }
@@ -403,6 +416,7 @@ pub fn functions() -> &'static [&'static Function] {
     });
     static FUNCTIONS: &[&Function] = &[
         &crate::classification_report::DECLARATION,
+        &crate::classify::DECLARATION,
         &crate::compare::DECLARATION,
         &crate::confusion_matrix::DECLARATION,
         &crate::count_tokens::DECLARATION,
@@ -412,10 +426,13 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::curve::roc_curve::DECLARATION,
         &crate::drawing::bar::DECLARATION,
         &crate::drawing::sparkline::DECLARATION,
+        &crate::embed::DECLARATION,
         &crate::evaluate::DECLARATION,
         &crate::generate::DECLARATION,
         &crate::prompt::DECLARATION,
         &crate::global_explain::DECLARATION,
+        &crate::match_answer::DECLARATION,
+        &crate::similarity::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::generate_strategy::DECLARATION,
         &crate::prepare::bucketize::DECLARATION,

@@ -11,12 +11,15 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, ScalarFunctionArgs};
+use datafusion::logical_expr::{Expr, ScalarFunctionArgs, ScalarUDFImpl};
 
+use crate::classify::Classify;
 use crate::count_tokens::CountTokens;
+use crate::embed::Embed;
 use crate::generate::Generate;
 use crate::generate_strategy::Strategy;
 use crate::predict_ctr::Score;
+use crate::similarity::Similarity;
 use crate::usage::Meter;
 
 mod exec;
@@ -49,8 +52,8 @@ pub(crate) trait Work: Debug + Send + Sync {
         false
     }
 
-    /// Whether it writes texts, which takes so long that the client is told how far it is.
-    fn writes(&self) -> bool {
+    /// Whether it takes so long that the client is told how far it is.
+    fn tells(&self) -> bool {
         false
     }
 
@@ -58,14 +61,18 @@ pub(crate) trait Work: Debug + Send + Sync {
     async fn call(&self, arguments: ScalarFunctionArgs, meter: &Arc<Meter>) -> Result<ArrayRef>;
 }
 
+/// The work of a function, if it is of a kind.
+type Find = fn(&dyn ScalarUDFImpl) -> Option<Arc<dyn Work>>;
+
 /// The work of a call, if its function is one that is deferred.
 fn work(call: &ScalarFunction) -> Option<Arc<dyn Work>> {
-    let function = call.func.inner();
-    let score = function.downcast_ref::<Score>().map(|score| Arc::new(score.clone()) as Arc<dyn Work>);
-    let generate = || function.downcast_ref::<Generate>().map(|generate| Arc::new(generate.clone()) as Arc<dyn Work>);
-    let count = || function.downcast_ref::<CountTokens>().map(|count| Arc::new(count.clone()) as Arc<dyn Work>);
-    let strategy = || function.downcast_ref::<Strategy>().map(|strategy| Arc::new(strategy.clone()) as Arc<dyn Work>);
-    score.or_else(generate).or_else(strategy).or_else(count)
+    let all: [Find; 7] = [of::<Score>, of::<Generate>, of::<Strategy>, of::<CountTokens>, of::<Embed>, of::<Similarity>, of::<Classify>];
+    all.iter().find_map(|of| of(call.func.inner().as_ref()))
+}
+
+/// The work of a function, if it is this one.
+fn of<F: Work + ScalarUDFImpl + Clone>(function: &dyn ScalarUDFImpl) -> Option<Arc<dyn Work>> {
+    function.downcast_ref::<F>().map(|function| Arc::new(function.clone()) as Arc<dyn Work>)
 }
 
 /// Whether an expression is a deferred call.

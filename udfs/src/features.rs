@@ -129,7 +129,7 @@ struct Source {
 }
 
 /// Turns columns into the rows of a model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Encoder {
     sources: Vec<Source>,
     ids: usize,

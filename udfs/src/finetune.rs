@@ -24,8 +24,13 @@ mod exec;
 mod experiment;
 mod record;
 mod rows;
+mod texts;
 
 use exec::FinetuneExec;
+use texts::Texts;
+
+/// The task of text models.
+const TEXT: &str = "text_classification";
 
 /// The declaration of `finetune`.
 pub static DECLARATION: Function = Function {
@@ -49,9 +54,16 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "task",
             Type::Text,
-            "What is learned: `ctr`, the probability of the label (and of a conversion after it), or `uplift`, what a treatment changes in it.",
+            "What is learned: `ctr`, the probability of the label (and of a conversion after it), `uplift`, what a treatment changes in it, or \
+             `text_classification`, which of two or more classes a text is of.",
         )
         .or("'ctr'"),
+        Parameter::value(
+            "method",
+            Type::Text,
+            "For `text_classification`: `head` trains a net on the vectors of the encoder `base`, which stays as it is. NULL is the way of the base.",
+        )
+        .or("NULL"),
         Parameter::value("treatment", Type::Text, "For `uplift`: the column that tells who was treated, boolean, or 0 and 1.").or("NULL"),
         Parameter::value(
             "learner",
@@ -80,7 +92,7 @@ pub static DECLARATION: Function = Function {
              functions learn from the training rows is kept with the model, which then takes raw rows.",
         )
         .or("NULL"),
-        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights.").or("NULL"),
+        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights. For `text_classification` what reads the texts: `ngram` (also for NULL), n-grams of words and characters, in any language; or a text encoder of `ml.encoders`.").or("NULL"),
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
         Parameter::value("epochs", Type::Integer, "Passes over the rows, at most.").or("15"),
@@ -161,7 +173,11 @@ pub static DECLARATION: Function = Function {
            treatment is a feature; `t` a net per arm; `x` imputes each row's effect by the net of the other arm and learns that; `r` learns the \
            effect from what is left when outcome and treatment are predicted without it, by nets that have not seen the row (five folds, so `member` \
            counts folds there). Their stages follow one another and hold out the same rows, `trials` searches in the first one, and the last row \
-           has the figures of the whole model.",
+           has the figures of the whole model.\n\n\
+           With `task => 'text_classification'` the query has two columns, a text and its class (text, a whole number or a boolean), and `ai.classify(text, \
+           model => ...)` then gives the class of a text. The net is that of `dcnv2`; its loss is the cross-entropy of the classes, which `validation_loss` \
+           shows. Rows without a text are left out, and of very long texts only the beginning is read: notices count both. `ml.evaluations` has the \
+           accuracy and the macro F1 of the held-out rows.",
     example: "SELECT epoch, train_loss, validation_auc, version\n\
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
     errors: &[
@@ -217,6 +233,8 @@ struct Training {
     labels: Vec<Label>,
     /// How an uplift model is trained.
     uplift: Option<Plan>,
+    /// What a text model is trained on.
+    texts: Option<Texts>,
     /// The column of a split by time or by column.
     split: Option<usize>,
     /// The name of the column that marks held-out rows.
@@ -261,6 +279,16 @@ impl Label {
 impl Training {
     fn new(models: &Models, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let name = ModelName::parse(arguments.text("model")?)?;
+        if arguments.text("task")? == TEXT {
+            return Self::of_texts(models, name, arguments, schema, query);
+        }
+        if arguments.optional_text("method").is_some() {
+            return Err(Error::InvalidValue {
+                object: "argument method of finetune".to_owned(),
+                reason: "is for text models only".to_owned(),
+                hint: Some(format!("write task => '{TEXT}' with it")),
+            });
+        }
         let transform = arguments.optional_text("transform").map(|select| Transform::parse(select, schema)).transpose()?;
         let prepared = transform.as_ref().map(Transform::output);
         let schema = prepared.as_deref().unwrap_or(schema);
@@ -291,7 +319,30 @@ impl Training {
             }
         };
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
-        Ok(Self { name, transform, labels, uplift, split, mark, base, encoder, columns, options, query: query.to_owned() })
+        Ok(Self { name, transform, labels, uplift, texts: None, split, mark, base, encoder, columns, options, query: query.to_owned() })
+    }
+
+    fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
+        let options = options(arguments, 1)?;
+        let split = split(arguments, &options, schema)?;
+        let (texts, label, columns) = texts::plan(models, arguments, schema, split)?;
+        let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
+        let (encoder, labels) = (Encoder::default(), vec![label]);
+        let query = query.to_owned();
+        Ok(Self {
+            name,
+            transform: None,
+            labels,
+            uplift: None,
+            texts: Some(texts),
+            split,
+            mark,
+            base: None,
+            encoder,
+            columns,
+            options,
+            query,
+        })
     }
 
     /// Names of the columns that are no features.
@@ -404,6 +455,8 @@ fn options(arguments: &Constants, labels: usize) -> Result<TrainOptions, Error> 
         cross_layers: size("cross_layers")?,
         hidden: widths(arguments.text("hidden")?)?,
         experts: size("experts")?,
+        // A text model knows its classes when the rows have been read.
+        classes: 0,
         learning_rate: share("learning_rate")?,
         table_learning_rate: share("table_learning_rate")?,
         schedule: arguments.text("schedule")?.parse()?,

@@ -213,7 +213,7 @@ impl Work for Generate {
         false
     }
 
-    fn writes(&self) -> bool {
+    fn tells(&self) -> bool {
         true
     }
 

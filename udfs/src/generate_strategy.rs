@@ -437,7 +437,7 @@ impl Work for Strategy {
         false
     }
 
-    fn writes(&self) -> bool {
+    fn tells(&self) -> bool {
         true
     }
 

@@ -41,6 +41,8 @@ pub(crate) enum Intake {
         /// The TRANSFORM.
         prepared: Option<Prepared>,
     },
+    /// One text.
+    Text,
     /// The columns of a graph that was made elsewhere.
     Plain(Vec<(String, Element)>),
 }
@@ -50,6 +52,9 @@ impl Intake {
     pub(crate) fn new(manifest: Manifest) -> Result<Self, ModelError> {
         if let Kind::Onnx(outline) = &manifest.kind {
             return Ok(Self::Plain(outline.columns().map(|(name, element)| (name.to_owned(), element)).collect()));
+        }
+        if let Kind::Text(_) = &manifest.kind {
+            return Ok(Self::Text);
         }
         let damaged = |reason: serde_json::Error| ModelError::Corrupt {
             object: format!("model \"{}@{}\"", manifest.name, manifest.version),
@@ -64,16 +69,17 @@ impl Intake {
     pub(crate) fn is_uplift(&self) -> bool {
         match self {
             Self::Features { uplift, .. } => *uplift,
-            Self::Plain(_) => false,
+            Self::Text | Self::Plain(_) => false,
         }
     }
 
     /// Checks that it gives a probability; `model` is named in the error.
     pub(crate) fn check_probability(&self, model: &Pinned) -> Result<()> {
-        if !self.is_uplift() {
-            return Ok(());
-        }
-        let (reason, hint) = ("is an uplift model, which gives no probability", "call predict_uplift with it");
+        let (reason, hint) = match self {
+            Self::Text => ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it"),
+            _ if self.is_uplift() => ("is an uplift model, which gives no probability", "call predict_uplift with it"),
+            _ => return Ok(()),
+        };
         Err(Error::WrongModel { model: model.to_string(), reason, hint })
     }
 
@@ -86,11 +92,21 @@ impl Intake {
         Err(Error::WrongModel { model: model.to_string(), reason, hint })
     }
 
+    /// Checks that it reads a text; `model` is named in the error.
+    pub(crate) fn check_text(&self, model: &Pinned) -> Result<()> {
+        if matches!(self, Self::Text) {
+            return Ok(());
+        }
+        let (reason, hint) =
+            ("is no text model", "train one with finetune(..., task => 'text_classification'), or give labels to choose from");
+        Err(Error::WrongModel { model: model.to_string(), reason, hint })
+    }
+
     /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.
     pub(crate) fn tasks(&self) -> usize {
         match self {
             Self::Features { tasks, .. } => *tasks,
-            Self::Plain(_) => 1,
+            Self::Text | Self::Plain(_) => 1,
         }
     }
 
@@ -101,6 +117,7 @@ impl Intake {
                 prepared.fitted.input_columns(&prepared.except()).into_iter().map(|(name, _)| name).collect()
             }
             Self::Features { features, .. } => features::columns(features),
+            Self::Text => Vec::new(),
             Self::Plain(columns) => columns.iter().map(|(name, _)| name.as_str()).collect(),
         }
     }
@@ -109,7 +126,7 @@ impl Intake {
     pub(crate) fn transform(&self) -> Option<&str> {
         match self {
             Self::Features { prepared, .. } => prepared.as_ref().map(|prepared| prepared.fitted.select()),
-            Self::Plain(_) => None,
+            Self::Text | Self::Plain(_) => None,
         }
     }
 
@@ -123,6 +140,10 @@ impl Intake {
                 let bound = prepared.fitted.bind(model, fields, &prepared.except())?;
                 let encoder = Encoder::for_model(model, features, bound.schema().fields())?;
                 Reader::Features { bound: Some(Box::new(bound)), encoder }
+            }
+            Self::Text => {
+                let (reason, hint) = ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it");
+                return Err(Error::WrongModel { model: model.to_owned(), reason, hint });
             }
             Self::Plain(columns) => Reader::Plain(PlainEncoder::new(model, columns, fields)?),
         })

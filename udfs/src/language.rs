@@ -1,19 +1,28 @@
 //! The language models of a server: the installed one and those that were imported, each with one engine, shared by all sessions.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use stratagem_models::language::{Decoder, Engine};
-pub use stratagem_models::language::{Facts, Form, Limits, Precision, Shelf};
+pub use stratagem_models::language::{Facts, Form, Limits, Precision};
 use stratagem_models::runtime::Runtime;
+use stratagem_models::shelf::{self, Shelved};
 
-use crate::models::{Error, ModelName, Result, lock};
+use crate::models::{Error, ModelName, Result};
+use crate::resident::Resident;
 
-/// The most engines at a time; the one that was used longest ago gives way, and ends when its statements have ended.
+/// The most engines at a time.
 const RESIDENT: usize = 4;
 
-/// A language model on disk.
+/// Imported language models.
+type Shelf = shelf::Shelf<Decoder>;
+
+/// Whether a path is a language model that can be imported.
+pub fn accepts(source: &Path) -> bool {
+    Decoder::accepts(source)
+}
+
+/// A language model or an encoder on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Its name in SQL.
@@ -24,7 +33,7 @@ pub struct Checkpoint {
     pub cache: PathBuf,
 }
 
-/// Where the installed language model is, asked for when it is first needed; an error is one sentence with the command that repairs it.
+/// Where an installed model is, asked for when it is first needed; an error is one sentence with the command that repairs it.
 pub type Installed = Box<dyn Fn() -> std::result::Result<Checkpoint, String> + Send + Sync>;
 
 /// The language models, in memory once they were needed.
@@ -32,21 +41,7 @@ pub(crate) struct Languages {
     installed: Installed,
     shelf: Shelf,
     limits: Limits,
-    resident: Mutex<Resident>,
-}
-
-/// The engines, with the time of their last use.
-#[derive(Default)]
-struct Resident {
-    clock: u64,
-    slots: HashMap<String, Slot>,
-}
-
-#[derive(Default)]
-struct Slot {
-    used: u64,
-    /// Held while the model is loaded, so that two statements do not load it twice.
-    engine: Arc<Mutex<Option<Arc<Engine>>>>,
+    resident: Resident<Engine>,
 }
 
 /// What is known of a language model without loading it.
@@ -62,8 +57,8 @@ pub(crate) struct Known {
 }
 
 impl Languages {
-    pub(crate) fn new(installed: Installed, shelf: Shelf, limits: Limits) -> Self {
-        Self { installed, shelf, limits, resident: Mutex::default() }
+    pub(crate) fn new(installed: Installed, folder: PathBuf, limits: Limits) -> Self {
+        Self { installed, shelf: Shelf::new(folder), limits, resident: Resident::new(RESIDENT) }
     }
 
     fn installed(&self) -> Result<Checkpoint> {
@@ -97,20 +92,16 @@ impl Languages {
     pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
         let imported = self.imported(name)?;
         let key = imported.as_ref().map(|(name, decoder)| format!("{name} {}", decoder.folder().display())).unwrap_or_default();
-        let slot = lock(&self.resident).slot(key);
-        let mut engine = lock(&slot);
-        if let Some(engine) = &*engine {
-            return Ok(Arc::clone(engine));
-        }
-        let decoder = match imported {
-            Some((_, decoder)) => decoder,
-            None => {
-                let Checkpoint { source, cache, .. } = self.installed()?;
-                Decoder::prepare(&source, &cache, Form::default())?
-            }
-        };
-        let started = Engine::start(&runtime()?, &decoder, self.limits)?;
-        Ok(Arc::clone(engine.insert(started)))
+        self.resident.get(key, || {
+            let decoder = match imported {
+                Some((_, decoder)) => decoder,
+                None => {
+                    let Checkpoint { source, cache, .. } = self.installed()?;
+                    Decoder::prepare(&source, &cache, Form::default())?
+                }
+            };
+            Engine::start(&runtime()?, &decoder, self.limits)
+        })
     }
 
     /// Prepares a checkpoint under a name of its own.
@@ -126,8 +117,7 @@ impl Languages {
 
     /// All of them, the installed one first.
     pub(crate) fn list(&self) -> Result<Vec<Known>> {
-        let resident: Vec<String> =
-            lock(&self.resident).slots.iter().filter(|(_, slot)| slot.is_loaded()).map(|(key, _)| key.clone()).collect();
+        let resident: Vec<String> = self.resident.list().into_iter().map(|(key, _)| key).collect();
         let mut known = Vec::new();
         if let Ok(Checkpoint { name, source, .. }) = self.installed() {
             let (facts, loaded) = (Decoder::inspect(&source)?, resident.iter().any(String::is_empty));
@@ -140,27 +130,5 @@ impl Languages {
             known.push(Known { name: name.to_string(), installed: false, facts, form, sha256, loaded });
         }
         Ok(known)
-    }
-}
-
-impl Slot {
-    fn is_loaded(&self) -> bool {
-        // Who holds the lock is loading it.
-        self.engine.try_lock().is_ok_and(|engine| engine.is_some())
-    }
-}
-
-impl Resident {
-    fn slot(&mut self, key: String) -> Arc<Mutex<Option<Arc<Engine>>>> {
-        self.clock += 1;
-        if !self.slots.contains_key(&key)
-            && self.slots.len() >= RESIDENT
-            && let Some(oldest) = self.slots.iter().min_by_key(|(_, slot)| slot.used).map(|(oldest, _)| oldest.clone())
-        {
-            self.slots.remove(&oldest);
-        }
-        let slot = self.slots.entry(key).or_default();
-        slot.used = self.clock;
-        Arc::clone(&slot.engine)
     }
 }

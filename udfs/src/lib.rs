@@ -12,6 +12,7 @@ use datafusion::logical_expr::planner::RelationPlanner;
 mod ask;
 pub mod catalog;
 pub mod classification_report;
+pub mod classify;
 pub mod compare;
 pub mod confusion_matrix;
 pub mod count_tokens;
@@ -19,6 +20,8 @@ pub mod curve;
 pub mod declaration;
 mod defer;
 pub mod drawing;
+pub mod embed;
+pub mod encoder;
 pub mod error;
 pub mod evaluate;
 pub mod experiment;
@@ -31,6 +34,7 @@ pub mod generate_strategy;
 pub mod global_explain;
 mod intake;
 pub mod language;
+pub mod match_answer;
 mod metric;
 pub mod models;
 mod named;
@@ -46,9 +50,12 @@ pub mod prepare;
 pub mod prompt;
 pub mod reference;
 mod relation;
+mod resident;
 pub mod rewrite;
 pub mod sample_size;
+pub mod similarity;
 pub mod spelling;
+mod stop;
 pub mod usage;
 
 pub use relation::writes;
@@ -77,6 +84,7 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
             Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
             Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
             Arc::new(global_explain::GlobalExplain(Arc::clone(&models))) as _,
+            Arc::new(match_answer::MatchAnswer(Arc::clone(&models))) as _,
             Arc::new(off_policy::OffPolicy) as _,
             curve::CurveFunction::<curve::calibration_curve::CalibrationCurve>::relation(),
             curve::CurveFunction::<curve::lift_curve::LiftCurve>::relation(),
@@ -94,7 +102,8 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     );
     let language =
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
-    builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language));
+    let texts = [embed::function(&models), similarity::function(&models), classify::function(&models)];
+    builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language).chain(texts));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(drawing::functions().into_iter().chain(prepare::maps()));
     builder.scalar_functions().get_or_insert_default().push(sample_size::function());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use stratagem_models::click::Start;
+use stratagem_models::encoder;
 use stratagem_models::exchange;
 pub use stratagem_models::exchange::Import;
 use stratagem_models::language::Engine;
@@ -17,8 +18,9 @@ pub use stratagem_models::runtime::{Device, Runtime};
 
 pub use stratagem_models::error::{Error, Result};
 
+use crate::encoder::{self as encoders, Encoders};
 use crate::intake::Intake;
-use crate::language::{Facts, Form, Installed, Known, Languages, Limits, Shelf};
+use crate::language::{Facts, Form, Installed, Known, Languages, Limits};
 use crate::usage::Ledger;
 pub use stratagem_models::registry::{ModelName, ModelRef, Selector};
 
@@ -30,6 +32,22 @@ const REMEMBERED: usize = 1024;
 
 /// Where the runtime's library is, asked for when the first model is needed; an error is one sentence with the command that repairs it.
 pub type Library = Box<dyn Fn() -> std::result::Result<PathBuf, String> + Send + Sync>;
+
+/// Where what the set-up installs is found.
+pub struct Sources {
+    /// The runtime's library.
+    pub library: Library,
+    /// The language model.
+    pub language: Installed,
+    /// The text encoder.
+    pub encoder: Installed,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
 
 /// A version of a model that a statement works with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,6 +108,7 @@ pub struct Models {
     resident: Mutex<Resident>,
     intakes: Mutex<HashMap<Pinned, Arc<Intake>>>,
     languages: Languages,
+    encoders: Encoders,
     prompts: Prompts,
     ledger: Ledger,
 }
@@ -108,8 +127,10 @@ struct Slot {
 }
 
 impl Models {
-    /// Opens a folder of models; imported language models are in the folder `language` beside it, prompts in `prompts`. The runtime is loaded when the first model is needed; a server without one starts all the same.
-    pub fn open(folder: &Path, device: Device, library: Library, language: Installed, texts: Limits) -> Result<Self> {
+    /// Opens a folder of models; imported language models and encoders are in the folders `language` and `encoders` beside it, prompts in
+    /// `prompts`. The runtime is loaded when the first model is needed; a server without one starts all the same.
+    pub fn open(folder: &Path, device: Device, sources: Sources, texts: Limits) -> Result<Self> {
+        let Sources { library, language, encoder } = sources;
         Ok(Self {
             registry: Registry::open(folder)?,
             library,
@@ -117,7 +138,8 @@ impl Models {
             runtime: Mutex::default(),
             resident: Mutex::default(),
             intakes: Mutex::default(),
-            languages: Languages::new(language, Shelf::new(folder.with_file_name("language")), texts),
+            languages: Languages::new(language, folder.with_file_name("language"), texts),
+            encoders: Encoders::new(encoder, folder.with_file_name("encoders")),
             prompts: Prompts::new(folder.with_file_name("prompts")),
             ledger: Ledger::default(),
         })
@@ -204,6 +226,26 @@ impl Models {
     /// The language models, the installed one first.
     pub(crate) fn language_models(&self) -> Result<Vec<Known>> {
         self.languages.list()
+    }
+
+    /// The text encoder of this name, or the installed one, in memory. The first call may take seconds.
+    pub(crate) fn encoder(&self, name: Option<&str>) -> Result<Arc<encoder::Engine>> {
+        self.encoders.engine(name, || self.runtime())
+    }
+
+    /// What is known of the encoder that a name, or none, stands for.
+    pub(crate) fn encoder_facts(&self, name: Option<&str>) -> Result<encoders::Facts> {
+        self.encoders.facts(name)
+    }
+
+    /// Prepares a text encoder, a folder in the style of Hugging Face or sentence-transformers, and gives it a name.
+    pub fn import_encoder(&self, name: &str, from: &Path, form: Form) -> Result<encoders::Facts> {
+        self.encoders.import(&ModelName::parse(name)?, from, form)
+    }
+
+    /// The text encoders, the installed one first.
+    pub(crate) fn text_encoders(&self) -> Result<Vec<encoders::Known>> {
+        self.encoders.list()
     }
 
     /// A version to go on training from, with its weights.

@@ -14,6 +14,7 @@ use datafusion::optimizer::AnalyzerRule;
 use stratagem_models::prompt::Prompt;
 
 use crate::ask::Memory;
+use crate::classify::Classify;
 use crate::error::Error;
 use crate::generate::Generate;
 use crate::generate_strategy::Strategy;
@@ -103,6 +104,15 @@ impl PinModels {
             prune(&mut args[1], &variables);
             let func = render.with(Arc::clone(&held));
             return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })));
+        }
+        if let Some(classify) = call.func.inner().downcast_ref::<Classify>() {
+            let constant = |position: usize| match call.args.get(position) {
+                Some(Expr::Literal(value, _)) => Some(value.clone()),
+                _ => None,
+            };
+            let Some(name) = classify.reference(constant)? else { return Ok(Transformed::no(Expr::ScalarFunction(call))) };
+            let func = classify.with(self.held(&name, pins)?);
+            return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })));
         }
         let Some(score) = call.func.inner().downcast_ref::<Score>() else {
             return Ok(Transformed::no(Expr::ScalarFunction(call)));

@@ -24,7 +24,7 @@ mod quantiles;
 pub(crate) mod split;
 pub(crate) mod standard_scaler;
 pub(crate) mod tf_idf;
-mod tokens;
+pub(crate) mod tokens;
 mod transform;
 mod values;
 

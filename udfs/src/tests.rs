@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::error::find;
 use crate::language::{Checkpoint, Limits};
-use crate::models::Models;
+use crate::models::{Models, Sources};
 use crate::notice::{Notice, Notices};
 use crate::usage::Client;
 use crate::{catalog, register_all, rewrite};
@@ -28,6 +28,7 @@ use crate::{catalog, register_all, rewrite};
 mod calling;
 mod catalogs;
 mod curves;
+mod embedding;
 mod experiments;
 mod generating;
 mod judging;
@@ -37,6 +38,7 @@ mod prompting;
 mod relations;
 mod scoring;
 mod strategies;
+mod texts;
 mod training;
 mod uplift;
 mod usage;
@@ -76,6 +78,12 @@ fn language() -> std::result::Result<Checkpoint, String> {
     Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: cache.join("language") })
 }
 
+/// The text encoder that the set-up has installed.
+fn encoder() -> std::result::Result<Checkpoint, String> {
+    let cache = cache()?;
+    Ok(Checkpoint { name: "minilm".to_owned(), source: cache.join("assets/minilm"), cache: cache.join("language") })
+}
+
 /// The runtime's library: `ORT_DYLIB_PATH`, or where the set-up has put it.
 fn library() -> std::result::Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
@@ -100,7 +108,8 @@ impl Shop {
     }
 
     async fn over(folder: TempDir, partitions: usize) -> Self {
-        let models = Models::open(&folder.path().join("models"), Device::Cpu, Box::new(library), Box::new(language), Limits::default());
+        let sources = Sources { library: Box::new(library), language: Box::new(language), encoder: Box::new(encoder) };
+        let models = Models::open(&folder.path().join("models"), Device::Cpu, sources, Limits::default());
         let models = Arc::new(models.unwrap());
         let (sender, notices) = Notices::channel();
         let client = Arc::new(Client::new(7, "analyst"));

@@ -225,15 +225,20 @@ struct State {
     told: Instant,
     rows: usize,
     tokens: usize,
+    /// Partitions that have not come to their end.
+    open: usize,
     /// Rows without an answer that are to be reported, and why the first is.
     failed: usize,
     first: Option<String>,
+    /// Texts of which only the beginning was read, and its tokens.
+    truncated: usize,
+    most: usize,
 }
 
 impl Progress {
-    pub(crate) fn new(function: String, total: Option<usize>) -> Self {
+    pub(crate) fn new(function: String, total: Option<usize>, partitions: usize) -> Self {
         let now = Instant::now();
-        let state = State { started: now, told: now, rows: 0, tokens: 0, failed: 0, first: None };
+        let state = State { started: now, told: now, rows: 0, tokens: 0, open: partitions, failed: 0, first: None, truncated: 0, most: 0 };
         Self { function, total, state: Mutex::new(state) }
     }
 }
@@ -298,6 +303,14 @@ impl Meter {
         lock(&self.progress.state).tokens += completion.ids.len();
     }
 
+    /// Texts were read: so many tokens, and of so many texts only the first `most` tokens.
+    pub(crate) fn read(&self, tokens: usize, truncated: usize, most: usize) {
+        let mut state = lock(&self.progress.state);
+        state.tokens += tokens;
+        state.truncated += truncated;
+        state.most = most;
+    }
+
     /// What becomes of a row without an answer: it is NULL, or the error ends the statement. `own` is what the call itself says.
     pub(crate) fn excuse(&self, error: DataFusionError, own: Option<OnError>) -> Result<(), DataFusionError> {
         let session = || self.client().map(|client| lock(&client.statement).1.on_error).unwrap_or_default();
@@ -337,14 +350,24 @@ impl Meter {
         notices.send(Severity::Notice, message);
     }
 
-    /// The rows are all done: what was excused is reported.
+    /// The rows of a partition are all done: with the last one, what was excused and what was not read is reported.
     pub(crate) fn report(&self) {
         let Some(notices) = &self.notices else { return };
         let mut state = lock(&self.progress.state);
+        state.open = state.open.saturating_sub(1);
+        if state.open > 0 {
+            return;
+        }
         let (failed, first) = (std::mem::take(&mut state.failed), state.first.take());
         if let Some(first) = first {
             let rows = if failed == 1 { "1 row has".to_owned() } else { format!("{failed} rows have") };
             notices.send(Severity::Warning, format!("{}: {rows} no answer; the first: {first}", self.progress.function));
+        }
+        let (truncated, most) = (std::mem::take(&mut state.truncated), state.most);
+        if truncated > 0 {
+            let texts = if truncated == 1 { "1 text is".to_owned() } else { format!("{truncated} texts are") };
+            let message = format!("{}: {texts} longer than the {most} tokens that the encoder reads", self.progress.function);
+            notices.send(Severity::Notice, message);
         }
     }
 }

@@ -181,9 +181,11 @@ impl Error {
                     .to_owned(),
             ),
             Self::Corrupt { .. } => Some("train or import the model again, or restore it from a backup".to_owned()),
-            Self::Unsupported { .. } => {
-                Some("supported are llama and qwen2 models as a GGUF file or a folder with config.json and safetensors".to_owned())
-            }
+            Self::Unsupported { .. } => Some(
+                "supported are llama and qwen2 models as a GGUF file or a folder with config.json and safetensors, and bert, roberta and \
+                 xlm-roberta encoders as such a folder with tokenizer.json"
+                    .to_owned(),
+            ),
             Self::Data { hint, .. } => Some(hint.clone()),
             Self::RuntimeMissing { .. } => Some("run \"make setup\"".to_owned()),
             Self::HasAlias { name, aliases, .. } => {

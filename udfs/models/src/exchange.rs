@@ -57,6 +57,9 @@ pub fn export(registry: &Registry, name: &ModelName, version: u32, transform: Op
     let own = registry.manifest_files(name, version)?.into_iter().chain(files.clone());
     let mut all: Vec<(String, Vec<u8>)> = own.map(|(file, bytes)| (format!("{VERSION}/{file}"), bytes)).collect();
     let (graph, signature) = match &manifest.kind {
+        Kind::Text(_) => {
+            return Err(Error::data(format!("{object} is a text model, which has no columns"), "export a click or uplift model"));
+        }
         Kind::Click | Kind::Uplift(_) => of_trained(&object, manifest, files, transform)?,
         Kind::Onnx(outline) => {
             let graph = files.get(GRAPH).cloned().ok_or_else(|| Error::corrupt(&object, format!("{GRAPH} is missing")))?;
@@ -80,7 +83,7 @@ fn of_trained(object: &str, manifest: Manifest, files: BTreeMap<String, Vec<u8>>
     let manifest = &stored.manifest;
     let tasks = match manifest.kind {
         Kind::Uplift(_) => vec!["uplift"],
-        Kind::Click | Kind::Onnx(_) => ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec(),
+        Kind::Click | Kind::Text(_) | Kind::Onnx(_) => ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec(),
     };
     let outputs = vec![Output { name: output, dtype: "float32", shape: vec!["n".to_owned(), tasks.len().to_string()] }];
     let signature = Signature {

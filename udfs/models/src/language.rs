@@ -5,26 +5,25 @@ pub mod template;
 pub mod tokenizer;
 
 mod adapter;
-mod blocks;
+pub(crate) mod blocks;
 mod config;
 mod constraint;
 mod engine;
-mod folder;
+pub(crate) mod folder;
 mod forward;
 mod gguf;
 mod graph;
 mod prefix;
 mod priority;
-mod quantise;
+pub(crate) mod quantise;
 mod queue;
 mod sampling;
-mod shelf;
 mod slab;
 mod text;
 mod weights;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use adapter::{Adapter, Change, Projection};
 pub use config::Architecture;
@@ -33,6 +32,5 @@ pub use decoder::{Decoder, Facts, Form, Precision};
 pub use engine::{Completion, Engine, Finish, Limits, Request, Usage};
 pub use queue::Ticket;
 pub use sampling::Sampling;
-pub use shelf::Shelf;
 pub use template::{Chat, Message};
 pub use tokenizer::{TextStream, Tokens};

@@ -3,8 +3,10 @@
 //! This crate knows tensors and files. It knows neither SQL nor Arrow.
 
 pub mod autodiff;
+pub mod bm25;
 pub mod click;
 mod durable;
+pub mod encoder;
 pub mod error;
 pub mod examples;
 pub mod exchange;
@@ -17,10 +19,13 @@ pub mod model;
 mod net;
 pub mod onnx;
 pub mod optimizer;
+mod prepared;
 pub mod prompt;
 pub mod registry;
 pub mod runtime;
+pub mod shelf;
 pub mod table;
+pub mod text;
 pub mod uplift;
 
 pub use crate::error::{Error, Result};

@@ -40,6 +40,26 @@ pub(crate) fn log_loss(probabilities: &[f32], labels: &[f32]) -> f64 {
     probabilities.iter().zip(labels).map(loss).sum::<f64>() / labels.len() as f64
 }
 
+/// Softmax: the shares that the logits of classes stand for, in place.
+pub(crate) fn softmax(logits: &mut [f32]) {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter_mut().for_each(|logit| *logit = (*logit - highest).exp());
+    let sum: f32 = logits.iter().sum();
+    logits.iter_mut().for_each(|share| *share /= sum);
+}
+
+/// Mean log loss of the softmax of logits, rows x classes, against labels of which one in a row is 1. NaN without rows.
+pub(crate) fn class_log_loss(logits: &[f32], labels: &[f32], classes: usize) -> f64 {
+    let loss = |(logits, labels): (&[f32], &[f32])| {
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+        let own = logits.iter().zip(labels).find(|(_, label)| **label > 0.5).map_or(f64::NAN, |(logit, _)| f64::from(logit - highest));
+        sum.ln() - own
+    };
+    let rows = labels.len() / classes.max(1);
+    logits.chunks_exact(classes.max(1)).zip(labels.chunks_exact(classes.max(1))).map(loss).sum::<f64>() / rows as f64
+}
+
 /// Mean squared error of numbers, each with its weight. NaN without rows.
 pub(crate) fn squared_error(predictions: &[f32], numbers: &[f32], weights: &[f32]) -> f64 {
     let weight: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();

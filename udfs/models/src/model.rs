@@ -1,4 +1,4 @@
-//! A model of any kind: of clicks or of uplift, trained here; or made elsewhere.
+//! A model of any kind: of clicks, of uplift or of texts, trained here; or made elsewhere.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::features::Batch;
 use crate::foreign::{Foreign, GRAPH, Plain};
 use crate::registry::{Kind, ModelName, Registry, Stored};
 use crate::runtime::Runtime;
+use crate::text::TextModel;
 use crate::uplift::UpliftModel;
 
 /// A model, ready to score. It may be used by many threads at a time.
@@ -17,6 +18,8 @@ pub enum Model {
     Click(Box<ClickModel>),
     /// Of uplift, trained here.
     Uplift(Box<UpliftModel>),
+    /// Of texts, trained here.
+    Text(Box<TextModel>),
     /// Made elsewhere.
     Onnx(Foreign),
 }
@@ -48,6 +51,10 @@ impl Model {
             Kind::Uplift(_) => {
                 let stored = click::Stored::new(object, stored.manifest, stored.files)?;
                 Ok(Self::Uplift(Box::new(stored.into_uplift(runtime)?)))
+            }
+            Kind::Text(_) => {
+                let stored = click::Stored::new(object, stored.manifest, stored.files)?;
+                Ok(Self::Text(Box::new(stored.into_text(runtime)?)))
             }
             Kind::Onnx(outline) => {
                 let graph = stored.files.remove(GRAPH).ok_or_else(|| Error::corrupt(object, format!("{GRAPH} is missing")))?;

@@ -126,6 +126,8 @@ pub(crate) struct Net {
     pub(crate) hidden: Vec<usize>,
     /// `mmoe` only.
     pub(crate) experts: usize,
+    /// `dcnv2` only: classes of which a row has one, with a logit each; 0 for a probability of its own.
+    pub(crate) classes: usize,
 }
 
 /// A weight of a net.
@@ -194,6 +196,11 @@ impl Net {
         matches!(self.model_type, ModelType::Logistic | ModelType::Fm | ModelType::Deepfm)
     }
 
+    /// Logits per row.
+    pub(crate) fn outputs(&self) -> usize {
+        if self.classes > 0 { self.classes } else { self.model_type.tasks() }
+    }
+
     /// Numbers per row of `x`.
     pub(crate) fn width(&self) -> usize {
         self.fields * self.stride() + self.dense
@@ -220,6 +227,7 @@ impl Net {
                 Start::Small => even(count, 0.01),
                 Start::Zero => vec![0.0; count],
                 Start::Base(task) => vec![base_logits[task]; count],
+                Start::Bases => base_logits.to_vec(),
             };
             Parameter { name: weight.name, shape: weight.shape, values }
         };
@@ -241,11 +249,12 @@ impl Net {
     /// Loss and gradients of a step. Inputs: `x`, (the history and its mask,) labels, row weights, (dropout masks,) weights.
     /// Outputs: the loss, then the gradients of `x`, (of the history) and of every weight.
     ///
-    /// The loss of a task is the mean over the rows of row weight times cross-entropy, or squared error; tasks are summed.
+    /// The loss of a task is the mean over the rows of row weight times cross-entropy, or squared error; tasks are summed. Classes have the
+    /// cross-entropy of the softmax of their logits.
     pub(crate) fn training_graph(&self, dropout: bool, output: Output) -> Result<Graph> {
         let mut graph = Graph::new(&format!("{} training", self.model_type));
         let Inputs { x, history } = self.inputs(&mut graph)?;
-        let labels = graph.input(port::LABELS, Shape::batch(ROWS, &[self.model_type.tasks()]))?;
+        let labels = graph.input(port::LABELS, Shape::batch(ROWS, &[self.outputs()]))?;
         let row_weights = graph.input(port::ROW_WEIGHTS, Shape::batch(ROWS, &[1]))?;
         let mut masks = Vec::new();
         for (layer, width) in self.mask_widths().into_iter().enumerate().filter(|_| dropout) {
@@ -349,6 +358,7 @@ impl Net {
 
     fn loss(&self, graph: &mut Graph, output: Output, logits: Tensor, labels: Tensor, row_weights: Tensor) -> Result<Tensor> {
         let mut losses = match (output, self.model_type.tasks()) {
+            _ if self.classes > 0 => class_entropy(graph, logits, labels)?,
             (Output::Number, _) => {
                 let errors = graph.sub(logits, labels)?;
                 graph.mul(errors, errors)?
@@ -363,6 +373,18 @@ impl Net {
         losses = graph.mul(losses, row_weights)?;
         graph.reduce_mean(losses, &[0, 1], false)
     }
+}
+
+/// The cross-entropy `[n, 1]` of classes: labels are shares of a row that add up to 1.
+fn class_entropy(graph: &mut Graph, logits: Tensor, labels: Tensor) -> Result<Tensor> {
+    // Softmax rounds the probability of a class that is out of the question to 0, which has no logarithm.
+    let (least, sign) = (graph.scalar(1e-7), graph.scalar(-1.0));
+    let shares = graph.softmax(logits)?;
+    let shares = graph.add(shares, least)?;
+    let logs = graph.log(shares)?;
+    let weighted = graph.mul(logs, labels)?;
+    let sum = graph.reduce_sum(weighted, &[1], true)?;
+    graph.mul(sum, sign)
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ struct CallExec {
     options: Arc<ConfigOptions>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    /// Where texts are written, how far it is: begun with the first partition.
+    /// How far it is: begun with the first partition.
     progress: OnceLock<Arc<Progress>>,
 }
 
@@ -164,7 +164,8 @@ impl CallExec {
             let rows = StatisticsContext::new().compute(self.input.as_ref(), &StatisticsArgs::new());
             let total =
                 rows.ok().and_then(|rows| rows.num_rows.is_exact().unwrap_or(false).then(|| rows.num_rows.get_value().copied()).flatten());
-            Arc::new(Progress::new(functions.join(", "), total))
+            let partitions = self.properties.output_partitioning().partition_count();
+            Arc::new(Progress::new(functions.join(", "), total, partitions))
         });
         Arc::clone(progress)
     }
@@ -273,7 +274,7 @@ impl ExecutionPlan for CallExec {
             baseline.record_output(batch.num_rows());
             Ok(batch)
         });
-        if !self.calls.iter().any(|call| call.work.writes()) {
+        if !self.calls.iter().any(|call| call.work.tells()) {
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)));
         }
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, told(batches, meter))))

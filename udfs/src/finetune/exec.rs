@@ -21,6 +21,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use stratagem_models::click::{self, Progress, Trained};
 use stratagem_models::examples::Examples;
 use stratagem_models::registry::{Kind, Outcome, Source};
+use stratagem_models::text;
 use stratagem_models::uplift::{self, Gain, Output};
 use tokio::sync::mpsc;
 
@@ -30,6 +31,7 @@ use super::{DECLARATION, Training};
 use crate::error::Error;
 use crate::models::{Error as ModelError, Models, Runtime};
 use crate::notice::{self, Severity};
+use crate::stop::StopOnDrop;
 
 /// Trains on the rows of its input and yields a row per epoch.
 #[derive(Debug)]
@@ -128,15 +130,6 @@ enum Report {
     Failed(ModelError),
 }
 
-/// Tells the training thread that nobody waits for it any more.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 async fn run(
     models: Arc<Models>,
     training: Arc<Training>,
@@ -154,7 +147,10 @@ async fn run(
     if let Some(reason) = runtime.degraded() {
         notice::send(context.session_config(), Severity::Warning, reason);
     }
-    let rows = rows::read(&training, &input, &context).await?;
+    let rows = rows::read(&models, &training, &input, &context).await?;
+    for message in told(&training, &rows) {
+        notice::send(context.session_config(), Severity::Notice, message);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let _stop = StopOnDrop(Arc::clone(&stop));
     let (report, mut reports) = mpsc::unbounded_channel();
@@ -208,6 +204,23 @@ async fn run(
     thread.join().map_err(|panic| std::panic::resume_unwind(panic))
 }
 
+/// What is to be told of the texts of a text model.
+fn told(training: &Training, rows: &Rows) -> Vec<String> {
+    let name = &training.name;
+    let mut told = Vec::new();
+    if rows.seen.blank > 0 {
+        told.push(format!("training {name} leaves {} out for want of a text", counted(rows.seen.blank as u64, "row")));
+    }
+    if rows.seen.truncated > 0 {
+        told.push(format!("training {name}: only the beginning is read of {}", counted(rows.seen.truncated, "text")));
+    }
+    told
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// Trains and saves, on a thread of its own.
 fn train(
     models: &Models,
@@ -232,9 +245,13 @@ fn train(
             }
         };
         let options = &training.options;
-        let trained = match &training.uplift {
-            Some(plan) => uplift::train(runtime, &examples, options, plan, &mut on_epoch, stop)?,
-            None => {
+        let trained = match (&training.uplift, &training.texts) {
+            (Some(plan), _) => uplift::train(runtime, &examples, options, plan, &mut on_epoch, stop)?,
+            (None, Some(texts)) => {
+                let text = texts.model(std::mem::take(&mut rows.classes), rows.seen);
+                text::train(runtime, &examples, options, text, &mut on_epoch, stop)?
+            }
+            (None, None) => {
                 let start = training.base.as_ref().map(|(_, start)| &**start);
                 click::train(runtime, &examples, options, start, &mut on_epoch, stop)?
             }
@@ -278,6 +295,9 @@ fn train(
 /// The figures of the last row: those of the whole model, as far as there are held-out rows.
 fn last(trained: &Trained) -> Progress {
     let kept = Progress { member: trained.options().ensembles, ..trained.kept().clone() };
+    if let Kind::Text(text) = trained.kind() {
+        return Progress { validation_loss: text.evaluation.as_ref().map(|whole| whole.logloss), ..kept };
+    }
     match trained.evaluation() {
         Some(whole) => Progress { validation_loss: Some(whole.logloss), validation_auc: whole.auc, ..kept },
         // That of one stage says nothing of the whole model.

@@ -2,6 +2,7 @@
 
 use stratagem_models::click::{Progress, Trained};
 use stratagem_models::registry::{Evaluation, Kind, Outcome, Run, RunInfo};
+use stratagem_models::text::Text;
 use stratagem_models::uplift::Uplift;
 
 use super::Training;
@@ -72,6 +73,15 @@ pub(super) fn evaluations(trained: &Trained) -> Vec<Evaluation> {
         }
         (None, Kind::Uplift(Uplift { evaluation: Some(gain), .. })) => {
             (gain.rows, [("qini", gain.qini), ("auuc", gain.auuc), ("ate", Some(gain.ate)), ("predicted_uplift", Some(gain.predicted))])
+        }
+        (None, Kind::Text(Text { evaluation: Some(whole), truncated, .. })) => {
+            let figures = [
+                ("logloss", Some(whole.logloss)),
+                ("accuracy", Some(whole.accuracy)),
+                ("macro_f1", Some(whole.macro_f1)),
+                ("truncated_texts", Some(*truncated as f64)),
+            ];
+            (whole.rows, figures)
         }
         (None, _) => return Vec::new(),
     };

@@ -11,13 +11,15 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
-use stratagem_models::examples::{Collector, Scratch};
+use stratagem_models::examples::{Block, Collector, Scratch};
 
 use super::Training;
+use super::texts::{Seen, Texts};
 use crate::error::Error;
 use crate::features;
 use crate::gather::joined;
 use crate::intake::Prepared;
+use crate::models::Models;
 use crate::prepare::{Bound, Fitted, Transform};
 
 /// The rows of all partitions, and the memory they take in the session's pool until this is dropped.
@@ -26,11 +28,20 @@ pub(super) struct Rows {
     pub(super) scratch: Temporary,
     /// What the transform has learned, to be saved with the model.
     pub(super) prepared: Option<Prepared>,
+    /// The classes of a text model, and what is to be told of its texts.
+    pub(super) classes: Vec<String>,
+    pub(super) seen: Seen,
     _memory: Vec<MemoryReservation>,
 }
 
-/// Reads and encodes all rows. With a transform that learns, the query runs twice: to learn, and to prepare the rows.
-pub(super) async fn read(training: &Arc<Training>, input: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<Rows> {
+/// Reads and encodes all rows. With a transform that learns, the query runs twice: to learn, and to prepare the rows. So it does for a text model:
+/// for the classes, and for the texts.
+pub(super) async fn read(
+    models: &Arc<Models>,
+    training: &Arc<Training>,
+    input: &Arc<dyn ExecutionPlan>,
+    context: &Arc<TaskContext>,
+) -> Result<Rows> {
     let fitted = match &training.transform {
         Some(transform) if transform.learns() => Some(learn(transform, input, context).await?),
         Some(transform) => Some(transform.fitting()?.finish()?),
@@ -38,23 +49,35 @@ pub(super) async fn read(training: &Arc<Training>, input: &Arc<dyn ExecutionPlan
     };
     let bound = fitted.as_ref().map(|fitted| fitted.bind(training.name.as_str(), input.schema().fields(), &[])).transpose()?;
     let bound = bound.map(Arc::new);
-    let input =
-        if training.transform.as_ref().is_some_and(Transform::learns) { reset_plan_states(Arc::clone(input))? } else { Arc::clone(input) };
+    let classes: Arc<[String]> = match &training.texts {
+        Some(texts) => texts.classes(input, context).await?.into(),
+        None => Arc::default(),
+    };
+    let again = training.texts.is_some() || training.transform.as_ref().is_some_and(Transform::learns);
+    let input = if again { reset_plan_states(Arc::clone(input))? } else { Arc::clone(input) };
     let mut reading = JoinSet::new();
     for partition in 0..input.output_partitioning().partition_count() {
         let stream = input.execute(partition, Arc::clone(context))?;
         let own = MemoryConsumer::new(format!("finetune[{partition}]")).with_can_spill(true).register(context.memory_pool());
         let (training, scratch, bound) = (Arc::clone(training), Temporary(Arc::clone(context)), bound.clone());
-        reading.spawn(async move { read_part(&training, bound.as_deref(), stream, own, &scratch).await });
+        let (models, classes) = (Arc::clone(models), Arc::clone(&classes));
+        reading.spawn(async move {
+            match &training.texts {
+                Some(texts) => read_texts(&models, &training, texts, &classes, stream, own, &scratch).await,
+                None => read_part(&training, bound.as_deref(), stream, own, &scratch).await,
+            }
+        });
     }
     let prepared = fitted.map(|fitted| Prepared { fitted, except: training.except() });
-    let mut rows = Rows { collectors: vec![], scratch: Temporary(Arc::clone(context)), prepared, _memory: vec![] };
+    let scratch = Temporary(Arc::clone(context));
+    let mut rows = Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), _memory: vec![] };
     let mut seen = 0;
     let mut nulls = vec![0; training.labels.len()];
     while let Some(part) = reading.join_next().await {
         let part = joined(part)?;
         seen += part.rows;
         nulls.iter_mut().zip(&part.nulls).for_each(|(sum, nulls)| *sum += nulls);
+        rows.seen.add(part.seen);
         rows.collectors.push(part.collector);
         rows._memory.push(part.memory);
     }
@@ -97,6 +120,51 @@ struct Part {
     rows: usize,
     /// NULLs of each label.
     nulls: Vec<usize>,
+    seen: Seen,
+}
+
+impl Part {
+    fn new(training: &Training, memory: MemoryReservation) -> Self {
+        let nulls = vec![0; training.labels.len()];
+        Self { collector: Collector::new(training.options.seed), memory, rows: 0, nulls, seen: Seen::default() }
+    }
+
+    /// Moves the rows to disk where there is no room for them.
+    fn make_room(&mut self, scratch: &Temporary) -> Result<()> {
+        // The rows are there twice while they are put in order.
+        if let Err(full) = self.memory.try_resize(self.collector.bytes() * 2) {
+            self.collector.spill(scratch).map_err(|error| if error.kind() == io::ErrorKind::OutOfMemory { full } else { error.into() })?;
+            self.memory.free();
+        }
+        Ok(())
+    }
+}
+
+/// The texts of one partition.
+async fn read_texts(
+    models: &Arc<Models>,
+    training: &Training,
+    texts: &Texts,
+    classes: &[String],
+    mut stream: SendableRecordBatchStream,
+    memory: MemoryReservation,
+    scratch: &Temporary,
+) -> Result<Part> {
+    let mut part = Part::new(training, memory);
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let read = texts.read(models, &batch, classes).await?;
+        let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
+        let split = if split.is_empty() { split } else { read.rows.iter().map(|row| split[*row]).collect() };
+        part.rows += read.rows.len();
+        part.nulls[0] += read.nulls;
+        part.seen.add(read.seen);
+        if read.batch.rows > 0 {
+            part.collector.push(&Block { batch: read.batch, labels: read.labels, split });
+        }
+        part.make_room(scratch)?;
+    }
+    Ok(part)
 }
 
 async fn read_part(
@@ -107,7 +175,7 @@ async fn read_part(
     scratch: &Temporary,
 ) -> Result<Part> {
     let tasks = training.labels.len();
-    let mut part = Part { collector: Collector::new(training.options.seed), memory, rows: 0, nulls: vec![0; tasks] };
+    let mut part = Part::new(training, memory);
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         let batch = match bound {
@@ -123,11 +191,7 @@ async fn read_part(
         training.encoder.texts(batch.columns(), &mut part.collector.texts)?;
         part.collector.push(&training.block(training.encoder.encode(batch.columns(), rows)?, labels, split));
         part.rows += rows;
-        // The rows are there twice while they are put in order.
-        if let Err(full) = part.memory.try_resize(part.collector.bytes() * 2) {
-            part.collector.spill(scratch).map_err(|error| if error.kind() == io::ErrorKind::OutOfMemory { full } else { error.into() })?;
-            part.memory.free();
-        }
+        part.make_room(scratch)?;
     }
     Ok(part)
 }

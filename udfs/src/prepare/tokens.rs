@@ -2,7 +2,7 @@
 
 /// Calls `each` with the words of a text in lower case: runs of letters and digits. Chinese and Japanese have no spaces between words; there
 /// every character and every pair of neighbours is one (the n-grams of Damashek 1995, enough to find most words).
-pub(super) fn tokens(text: &str, mut each: impl FnMut(&str)) {
+pub(crate) fn tokens(text: &str, mut each: impl FnMut(&str)) {
     let text = text.to_lowercase();
     let mut rest = text.as_str();
     while let Some(start) = rest.find(char::is_alphanumeric) {

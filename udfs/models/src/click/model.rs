@@ -200,10 +200,15 @@ impl Nets {
         Ok(Self { members: members.collect::<Result<_>>()?, net })
     }
 
+    /// Logits of a row.
+    pub(crate) fn outputs(&self) -> usize {
+        self.net.outputs()
+    }
+
     /// Logits of the rows of a batch that fits `encoding`, rows x parts x tasks: the nets are in `parts` groups of equal size, one after the
     /// other, and the logits of a group are averaged.
     pub(crate) fn logits(&self, encoding: &Encoding, batch: &Batch, parts: usize) -> Result<Vec<f32>> {
-        let tasks = self.net.model_type.tasks();
+        let tasks = self.net.outputs();
         let each = self.members.len() / parts.max(1);
         let mut logits = vec![0.0; batch.rows * parts * tasks];
         let rows: Vec<u32> = (0..batch.rows as u32).collect();
@@ -276,8 +281,8 @@ impl Stored {
     /// The click model in memory.
     pub(crate) fn into_model(self, runtime: &Arc<Runtime>) -> Result<ClickModel> {
         let Self { manifest, weights, graphs, .. } = self;
-        if let registry::Kind::Uplift(_) = manifest.kind {
-            let reason = format!("model \"{}@{}\" is an uplift model", manifest.name, manifest.version);
+        if let registry::Kind::Uplift(_) | registry::Kind::Text(_) = manifest.kind {
+            let reason = format!("model \"{}@{}\" is no click model", manifest.name, manifest.version);
             return Err(Error::data(reason, "name a click model"));
         }
         ClickModel::new(runtime, manifest.features, &manifest.options, manifest.calibration, weights, graphs)
@@ -371,6 +376,7 @@ pub(crate) fn net(encoding: &Encoding, options: &TrainOptions) -> Net {
         cross_layers: options.cross_layers,
         hidden: options.hidden.clone(),
         experts: options.experts,
+        classes: options.classes,
     }
 }
 

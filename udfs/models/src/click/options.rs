@@ -96,6 +96,9 @@ pub struct TrainOptions {
     pub hidden: Vec<usize>,
     /// Experts of mmoe.
     pub experts: usize,
+    /// Classes of which each row has one, of a text model; 0 for clicks.
+    #[serde(default)]
+    pub classes: usize,
     /// Learning rate of the dense part (AdamW).
     pub learning_rate: f32,
     /// Learning rate of the embedding table (row-wise Adagrad).
@@ -155,6 +158,7 @@ impl Default for TrainOptions {
             cross_layers: 2,
             hidden: vec![128, 64],
             experts: 4,
+            classes: 0,
             learning_rate: 2e-3,
             table_learning_rate: 0.1,
             schedule: Schedule::Constant,

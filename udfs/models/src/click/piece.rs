@@ -181,12 +181,13 @@ impl Piece {
     }
 
     fn label(&mut self, step: &Step<'_>, how: &Treatment<'_>, rows: &[u32]) {
+        let even = if step.net.classes > 0 { 1.0 / step.net.classes as f32 } else { 0.5 };
         self.labels.clear();
         self.weights.clear();
         for row in rows {
             let (own, weight) = step.target.of(step.block, step.before, *row);
-            self.weights.push(if own[0] > 0.5 { weight * how.positive_weight } else { weight });
-            self.labels.extend(own.iter().map(|label| label + how.label_smoothing * (0.5 - label)));
+            self.weights.push(if own[0] > 0.5 && step.net.classes == 0 { weight * how.positive_weight } else { weight });
+            self.labels.extend(own.iter().map(|label| label + how.label_smoothing * (even - label)));
         }
     }
 

@@ -90,6 +90,12 @@ impl Parts {
         self.trained.has(row)
     }
 
+    /// The logarithm of the share of each class in the training part, where the labels are classes.
+    pub(crate) fn class_logits(&self) -> Vec<f32> {
+        let of = self.training.max(1) as f64;
+        self.positives.iter().map(|rows| ((*rows as f64).max(0.5) / of).ln() as f32).collect()
+    }
+
     /// The share of positive rows in the training part, as a logit, of each task; for a second task among the positive rows of the first.
     pub(crate) fn base_logits(&self) -> Vec<f32> {
         let mut of = self.training as f64;

@@ -26,8 +26,13 @@ impl Start {
     /// Reads a version. Errors as [`super::ClickModel::load`].
     pub fn load(registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
         let Stored { manifest, weights, texts: kept, .. } = Stored::read(registry, name, version)?;
-        if let registry::Kind::Uplift(_) = manifest.kind {
-            let reason = format!("model \"{name}@{version}\" is an uplift model, which no training goes on from");
+        let other = match manifest.kind {
+            registry::Kind::Uplift(_) => Some("an uplift model"),
+            registry::Kind::Text(_) => Some("a text model"),
+            registry::Kind::Click | registry::Kind::Onnx(_) => None,
+        };
+        if let Some(other) = other {
+            let reason = format!("model \"{name}@{version}\" is {other}, which no training goes on from");
             return Err(Error::data(reason, "train it anew, on the old rows and the new ones"));
         }
         let mut texts = Texts::default();

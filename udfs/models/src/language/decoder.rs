@@ -1,30 +1,26 @@
 //! A language model on disk, ready to run: prepared once from a checkpoint, then found by the checkpoint's hash.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::config::Architecture;
 use super::template::Chat;
 use super::tokenizer::{self, Special, Tokens};
 use super::weights::{Role, Weights};
 use super::{folder, graph};
-use crate::durable::{self, Lock, Sharing};
+use crate::durable;
 use crate::error::{Error, Result};
+use crate::prepared::{self, Entry, Key};
+use crate::shelf::Shelved;
 
 /// Counts up with every change of what is written; what another format prepared is prepared anew.
 const FORMAT: u32 = 3;
 const FACTS: &str = "decoder.json";
 const GRAPH: &str = "decoder.onnx";
 const LORA_GRAPH: &str = "decoder_lora.onnx";
-/// How long another process may take to prepare the same model.
-const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// The numbers a model calculates with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -137,13 +133,6 @@ struct Manifest {
     files: Vec<Entry>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
-    name: String,
-    bytes: u64,
-    sha256: String,
-}
-
 /// A prepared model on disk.
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -169,38 +158,8 @@ impl Decoder {
         let sha256 = source_hash(source, &weights)?;
         let block = if form.precision.is_float() { String::new() } else { format!("-{}", form.block) };
         let stem = format!("{sha256}-{}{block}-", form.precision.name());
-        let key = format!("{stem}{FORMAT}");
-        durable::create_directory(cache)?;
-        let target = cache.join(&key);
-        if let Ok(found) = Self::open(&target) {
-            return Ok(found);
-        }
-        let lock = Lock::take(cache.join(format!(".{key}.lock")), Sharing::Exclusive, PATIENCE)?;
-        let _lock = lock.ok_or_else(|| Error::Busy { name: source.display().to_string() })?;
-        match Self::open(&target) {
-            Ok(found) => return Ok(found),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error @ (Error::Corrupt { .. } | Error::Unsupported { .. })) => {
-                tracing::warn!(path = %target.display(), %error, "a prepared model is damaged and is prepared again");
-            }
-            Err(error) => return Err(error),
-        }
-        let temporary = cache.join(format!(".{key}.new"));
-        for left in [&temporary, &target] {
-            if left.exists() {
-                fs::remove_dir_all(left).map_err(Error::io(left))?;
-            }
-        }
-        durable::create_directory(&temporary)?;
-        let written = write(&weights, form, sha256, &temporary).and_then(|()| durable::publish(&temporary, &target));
-        if written.is_err()
-            && let Err(error) = fs::remove_dir_all(&temporary)
-        {
-            tracing::warn!(path = %temporary.display(), %error, "an unfinished model stays until it is prepared again");
-        }
-        written?;
-        forget_older(cache, &stem);
-        Self::open(&target)
+        let key = Key { cache, stem: &stem, format: FORMAT, source };
+        key.find(Self::open, |folder| write(&weights, form, sha256, folder))
     }
 
     /// Opens a prepared model. The weights are only counted: [`Decoder::verify`] reads them.
@@ -217,29 +176,14 @@ impl Decoder {
         for name in [GRAPH, LORA_GRAPH, graph::WEIGHTS, tokenizer::FILE] {
             let entry = decoder.manifest.files.iter().find(|entry| entry.name == name);
             let entry = entry.ok_or_else(|| Error::corrupt(&object, format!("it does not list {name}")))?;
-            decoder.check(entry, name != graph::WEIGHTS)?;
+            entry.check(folder, name != graph::WEIGHTS)?;
         }
         Ok(decoder)
     }
 
     /// Reads every file and compares it with what was written.
     pub fn verify(&self) -> Result<()> {
-        self.manifest.files.iter().try_for_each(|entry| self.check(entry, true))
-    }
-
-    fn check(&self, entry: &Entry, read: bool) -> Result<()> {
-        let path = self.folder.join(&entry.name);
-        let corrupt = |reason: &str| Err(Error::corrupt(path.display().to_string(), reason));
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return corrupt("it is missing"),
-            Err(error) => return Err(Error::io(&path)(error)),
-            Ok(found) if found.len() != entry.bytes => return corrupt("its length is not what was written"),
-            Ok(_) => {}
-        }
-        if read && hash_file(&path)? != entry.sha256 {
-            return corrupt("its bytes are not what was written");
-        }
-        Ok(())
+        self.manifest.files.iter().try_for_each(|entry| entry.check(&self.folder, true))
     }
 
     /// What is known of the model.
@@ -291,6 +235,29 @@ impl Decoder {
     }
 }
 
+impl Shelved for Decoder {
+    /// A GGUF file, or a folder with `config.json` and weights in the style of Hugging Face.
+    fn accepts(source: &Path) -> bool {
+        let has = |name: &str| source.join(name).is_file();
+        match source.is_dir() {
+            true => has("config.json") && (has("model.safetensors") || has("model.safetensors.index.json")),
+            false => source.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")),
+        }
+    }
+
+    fn prepare(source: &Path, cache: &Path, form: Form) -> Result<Self> {
+        Self::prepare(source, cache, form)
+    }
+
+    fn open(folder: &Path) -> Result<Self> {
+        Self::open(folder)
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
 fn facts(weights: &Weights) -> Result<Facts> {
     let config = weights.config()?;
     let vocab = weights.get(&config, Role::Embedding)?.rows;
@@ -315,28 +282,6 @@ fn facts(weights: &Weights) -> Result<Facts> {
     })
 }
 
-/// Deletes what earlier formats made of the same model in the same form. What another process is preparing or what cannot be deleted stays.
-fn forget_older(cache: &Path, stem: &str) {
-    let entries = fs::read_dir(cache).into_iter().flatten().flatten();
-    for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
-        // A folder, or what a crash left of one.
-        let key = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")).unwrap_or(&name);
-        let format = key.strip_prefix(stem).and_then(|format| format.parse::<u32>().ok());
-        if format.is_none_or(|format| format >= FORMAT) {
-            continue;
-        }
-        let path = cache.join(&name);
-        let deleted = match Lock::take(cache.join(format!(".{key}.lock")), Sharing::Exclusive, Duration::ZERO) {
-            Ok(Some(_lock)) => fs::remove_dir_all(&path).map_err(Error::io(&path)),
-            Ok(None) => Err(Error::Busy { name: path.display().to_string() }),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = deleted {
-            tracing::warn!(path = %path.display(), %error, "a model in an old format stays in the cache");
-        }
-    }
-}
-
 /// Writes all files of a prepared model.
 fn write(weights: &Weights, form: Form, source_sha256: String, target: &Path) -> Result<()> {
     let config = weights.config()?;
@@ -353,8 +298,7 @@ fn write(weights: &Weights, form: Form, source_sha256: String, target: &Path) ->
     let mut files = vec![Entry { name: graph::WEIGHTS.to_owned(), bytes: built.bytes, sha256: built.sha256 }];
     let small = [(GRAPH, built.plain.encode_to_vec()), (LORA_GRAPH, built.lora.encode_to_vec()), (tokenizer::FILE, tokenizer_json)];
     for (name, bytes) in small {
-        durable::write(&target.join(name), &bytes)?;
-        files.push(Entry { name: name.to_owned(), bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(&bytes)) });
+        files.push(Entry::write(target, name, &bytes)?);
     }
     let manifest = Manifest { format: FORMAT, form, source_sha256, facts, files };
     let bytes = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::corrupt(FACTS, e))?;
@@ -364,33 +308,8 @@ fn write(weights: &Weights, form: Form, source_sha256: String, target: &Path) ->
 /// The hash of a file, or of all files of a folder that matter, with their names.
 fn source_hash(source: &Path, weights: &Weights) -> Result<String> {
     const SETTINGS: [&str; 5] = ["chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
-    let Weights::Folder(folder) = weights else { return hash_file(source) };
-    let mut all = Sha256::new();
-    for name in SETTINGS.into_iter().chain(folder.files()) {
-        let path = source.join(name);
-        if path.exists() {
-            all.update(format!("{name} {}\n", hash_file(&path)?));
-        }
-    }
-    Ok(hex(&all.finalize()))
-}
-
-fn hash_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex(&hash.finalize())),
-            Ok(count) => hash.update(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io(path)(error)),
-        }
-    }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let Weights::Folder(folder) = weights else { return prepared::hash_file(source) };
+    prepared::hash_files(source, SETTINGS.into_iter().chain(folder.files()))
 }
 
 #[cfg(test)]

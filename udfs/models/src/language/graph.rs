@@ -11,12 +11,9 @@
 //! For every row, the past and the padded new tokens must fit into `C`: a rule of `GroupQueryAttention`.
 //! Cache and adapters are float, with [`Precision::F16`] float16.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use sha2::{Digest, Sha256};
 
 use super::blocks::{self, GROUP, Kind};
 use super::config::{Config, LARGEST_VOCABULARY};
@@ -29,12 +26,11 @@ use crate::onnx::{
     AttributeProto, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto, data_type,
 };
+use crate::prepared::Data;
 
 /// The file with the weights.
 pub(crate) const WEIGHTS: &str = "weights.bin";
 const OPSET: i64 = 21;
-/// Tensors start at whole pages, so that the runtime can map them.
-const PAGE: u64 = 4096;
 /// 8-bit values, 32 a scale: as fine as `Q8_0`.
 const FINE: usize = 32;
 
@@ -56,42 +52,6 @@ pub(crate) fn build(weights: &Weights, config: &Config, form: Form, folder: &Pat
     let (plain, lora) = (graph(false), graph(true));
     let (bytes, sha256) = store.data.finish()?;
     Ok(Built { plain, lora, bytes, sha256 })
-}
-
-/// The file of weights that is being written.
-struct Data {
-    path: PathBuf,
-    out: BufWriter<File>,
-    hash: Sha256,
-    at: u64,
-}
-
-impl Data {
-    fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create_new(&path).map_err(Error::io(&path))?;
-        Ok(Self { path, out: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new(), at: 0 })
-    }
-
-    /// Starts a tensor.
-    fn align(&mut self) -> Result<u64> {
-        let gap = self.at.next_multiple_of(PAGE) - self.at;
-        self.put(&[0; PAGE as usize][..gap as usize])?;
-        Ok(self.at)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
-        self.at += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(Error::io(&self.path))
-    }
-
-    /// Waits until the bytes are on disk; gives their number and their SHA-256.
-    fn finish(self) -> Result<(u64, String)> {
-        let Self { path, out, hash, at } = self;
-        let file = out.into_inner().map_err(|error| Error::io(&path)(error.into_error()))?;
-        file.sync_all().map_err(Error::io(&path))?;
-        Ok((at, super::decoder::hex(&hash.finalize())))
-    }
 }
 
 /// A matrix product with stored weights.

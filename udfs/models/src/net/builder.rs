@@ -13,6 +13,8 @@ pub(super) enum Start {
     Zero,
     /// The base logit of a task.
     Base(usize),
+    /// The base logits of all classes.
+    Bases,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,11 @@ impl<'a> Builder<'a> {
     /// The output layer of a task: logits `[n, 1]`, at first the task's base logit for every row.
     pub(super) fn head(&mut self, name: &str, x: Tensor, task: usize) -> Result<Tensor> {
         self.layer(name, x, 1, Start::Zero, Start::Base(task))
+    }
+
+    /// The output layer of classes: logits `[n, classes]`, at first the base logits for every row.
+    pub(super) fn class_head(&mut self, name: &str, x: Tensor, classes: usize) -> Result<Tensor> {
+        self.layer(name, x, classes, Start::Zero, Start::Bases)
     }
 
     fn layer(&mut self, name: &str, x: Tensor, to: usize, weight: Start, bias: Start) -> Result<Tensor> {

@@ -20,5 +20,5 @@ pub(super) fn logits(net: &Net, builder: &mut Builder<'_>, x0: Tensor) -> Result
         (_, 0) => cross,
         _ => builder.graph.concat(&[cross, deep], 1)?,
     };
-    builder.head("head", joined, 0)
+    if net.classes > 0 { builder.class_head("head", joined, net.classes) } else { builder.head("head", joined, 0) }
 }

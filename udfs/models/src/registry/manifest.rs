@@ -8,6 +8,7 @@ use super::{ModelName, sha256};
 use crate::click::{Calibration, Evaluation, Progress, TrainOptions};
 use crate::features::Feature;
 use crate::foreign::Outline;
+use crate::text::Text;
 use crate::uplift::Uplift;
 
 /// Version of the layout of a manifest and the files beside it.
@@ -22,6 +23,8 @@ pub enum Kind {
     Click,
     /// An uplift model that was trained here.
     Uplift(Uplift),
+    /// A text model that was trained here.
+    Text(Text),
     /// A graph that was made elsewhere. What the manifest says of a training is empty.
     Onnx(Outline),
 }
@@ -31,14 +34,14 @@ impl Kind {
     pub(crate) fn parts(&self) -> u32 {
         match self {
             Self::Uplift(uplift) => uplift.parts.len() as u32,
-            Self::Click | Self::Onnx(_) => 1,
+            Self::Click | Self::Text(_) | Self::Onnx(_) => 1,
         }
     }
 
     /// Whether it was trained here.
     pub fn is_trained(&self) -> bool {
         match self {
-            Self::Click | Self::Uplift(_) => true,
+            Self::Click | Self::Uplift(_) | Self::Text(_) => true,
             Self::Onnx(_) => false,
         }
     }
@@ -91,11 +94,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The architecture in a word; the meta-learner of an uplift model; `onnx` for a graph that was made elsewhere.
+    /// The architecture in a word; the meta-learner of an uplift model; what a text model reads; `onnx` for a graph that was made elsewhere.
     pub fn model_type(&self) -> String {
         match &self.kind {
             Kind::Click => self.options.model_type.to_string(),
             Kind::Uplift(uplift) => format!("{}-learner", uplift.learner),
+            Kind::Text(text) => format!("text, {}", text.encoder.as_deref().unwrap_or("ngram")),
             Kind::Onnx(_) => "onnx".to_owned(),
         }
     }
@@ -104,7 +108,7 @@ impl Manifest {
     pub fn uplift(&self) -> Option<&Uplift> {
         match &self.kind {
             Kind::Uplift(uplift) => Some(uplift),
-            Kind::Click | Kind::Onnx(_) => None,
+            Kind::Click | Kind::Text(_) | Kind::Onnx(_) => None,
         }
     }
 
@@ -112,7 +116,7 @@ impl Manifest {
     pub fn inputs(&self) -> &[Feature] {
         match &self.kind {
             Kind::Uplift(uplift) => uplift.inputs(&self.features),
-            Kind::Click | Kind::Onnx(_) => &self.features,
+            Kind::Click | Kind::Text(_) | Kind::Onnx(_) => &self.features,
         }
     }
 }

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
 
 use super::super::testing::{best, fixture, logits, prepare_tiny, prepared, run};
 use super::*;
+use crate::durable::{Lock, Sharing};
 
 const F32: Form = Form { precision: Precision::F32, block: 128 };
 /// The tiny checkpoints, and the names of their logits.

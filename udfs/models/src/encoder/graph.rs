@@ -1,0 +1,223 @@
+//! The graph of an encoder, and its form for serving: with weights in a file beside it, and products of 8 bits if wanted.
+//!
+//! Inputs, with `b` texts of up to `s` tokens (padded on the right):
+//! - `ids` int64 `[b, s]`, `positions` int64 `[s]`: rows of the tables of tokens and positions;
+//! - `mask` float `[b, s]`: 0 for tokens, a large negative number for padding;
+//! - `pool` float `[b, s]`: what each token counts in the vector of its text.
+//!
+//! The output is `pooled` float `[b, hidden]`. The weights are inputs too, under the names they have in BERT, so that the graph can be
+//! differentiated; for serving they become constants.
+
+use super::checkpoint::{Checkpoint, Weight};
+use super::config::{Activation, Config};
+use crate::error::{Error, Result};
+use crate::graph::lower::MICROSOFT;
+use crate::graph::{Dim, Graph, Op, Shape, Tensor};
+use crate::language::quantise;
+use crate::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, data_type};
+use crate::prepared::Data;
+
+/// The file with the weights.
+pub(super) const WEIGHTS: &str = "weights.bin";
+
+/// A weight of the graph.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    /// Its input. What differentiates the graph needs it; serving finds the input by its name.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the training of encoders is to come"))]
+    pub(super) tensor: Tensor,
+    /// Whether it is the matrix of a product, as `[outputs, inputs]`.
+    product: bool,
+}
+
+/// The graph without outputs, and what matters in it.
+pub(super) struct Net {
+    pub(super) graph: Graph,
+    /// The weights, which are inputs.
+    pub(super) slots: Vec<Slot>,
+    /// The vectors of the texts.
+    pub(super) pooled: Tensor,
+}
+
+/// The graph of an encoder of these sizes.
+pub(super) fn build(config: &Config) -> Result<Net> {
+    let mut builder = Builder { graph: Graph::new("encoder"), config, slots: Vec::new() };
+    let pooled = builder.encode()?;
+    Ok(Net { graph: builder.graph, slots: builder.slots, pooled })
+}
+
+struct Builder<'c> {
+    graph: Graph,
+    config: &'c Config,
+    slots: Vec<Slot>,
+}
+
+impl Builder<'_> {
+    fn encode(&mut self) -> Result<Tensor> {
+        let (b, s) = (|| Dim::from("b"), || Dim::from("s"));
+        let rows = Shape::new([b(), s()]);
+        let ids = self.graph.index_input("ids", rows.clone())?;
+        let positions = self.graph.index_input("positions", Shape::new([s()]))?;
+        let mask = self.graph.input("mask", rows.clone())?;
+        let pool = self.graph.input("pool", rows)?;
+
+        let mut x = self.embedded(ids, positions)?;
+        let mask = self.graph.one(Op::Unsqueeze(vec![1, 2]), &[mask])?;
+        for layer in 0..self.config.layers {
+            let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+            let attended = self.attention(&name("attention.self"), x, mask)?;
+            let attended = self.linear(&name("attention.output.dense"), attended, self.config.hidden, self.config.hidden)?;
+            x = self.norm(&name("attention.output.LayerNorm"), attended, x)?;
+            let inner = self.linear(&name("intermediate.dense"), x, self.config.hidden, self.config.inner)?;
+            let inner = match self.config.activation {
+                Activation::Gelu => self.graph.gelu(inner)?,
+                Activation::Relu => self.graph.relu(inner)?,
+            };
+            let outer = self.linear(&name("output.dense"), inner, self.config.inner, self.config.hidden)?;
+            x = self.norm(&name("output.LayerNorm"), outer, x)?;
+        }
+        let pool = self.graph.one(Op::Unsqueeze(vec![1]), &[pool])?;
+        let pooled = self.graph.matmul(pool, x)?;
+        self.graph.one(Op::Squeeze(vec![1]), &[pooled])
+    }
+
+    fn weight(&mut self, name: String, shape: &[usize], product: bool) -> Result<Tensor> {
+        let tensor = self.graph.input(&name, Shape::fixed(shape))?;
+        self.slots.push(Slot { name, shape: shape.to_vec(), tensor, product });
+        Ok(tensor)
+    }
+
+    /// All texts are of the first token type.
+    fn embedded(&mut self, ids: Tensor, positions: Tensor) -> Result<Tensor> {
+        let Config { vocabulary, hidden, positions: places, types, .. } = *self.config;
+        let words = self.weight("embeddings.word_embeddings.weight".to_owned(), &[vocabulary, hidden], false)?;
+        let places = self.weight("embeddings.position_embeddings.weight".to_owned(), &[places, hidden], false)?;
+        let types = self.weight("embeddings.token_type_embeddings.weight".to_owned(), &[types, hidden], false)?;
+        let first = self.graph.slice(types, 0, 0, 1)?;
+        let words = self.graph.gather(words, ids)?;
+        let places = self.graph.gather(places, positions)?;
+        let places = self.graph.add(places, first)?;
+        self.norm("embeddings.LayerNorm", words, places)
+    }
+
+    /// The norm of a sum.
+    fn norm(&mut self, name: &str, x: Tensor, skip: Tensor) -> Result<Tensor> {
+        let hidden = [self.config.hidden];
+        let scale = self.weight(format!("{name}.weight"), &hidden, false)?;
+        let bias = self.weight(format!("{name}.bias"), &hidden, false)?;
+        let sum = self.graph.add(x, skip)?;
+        self.graph.layer_norm(sum, scale, bias, self.config.epsilon)
+    }
+
+    fn linear(&mut self, name: &str, x: Tensor, inputs: usize, outputs: usize) -> Result<Tensor> {
+        let weight = self.weight(format!("{name}.weight"), &[outputs, inputs], true)?;
+        let bias = self.weight(format!("{name}.bias"), &[outputs], false)?;
+        let product = self.graph.matmul_transposed(x, weight)?;
+        self.graph.add(product, bias)
+    }
+
+    /// `[b, s, hidden]` as `[b, heads, s, hidden / heads]`.
+    fn heads(&mut self, x: Tensor) -> Result<Tensor> {
+        let (heads, width) = (self.config.heads, self.config.hidden / self.config.heads);
+        let cut = self.graph.reshape(x, Shape::new([Dim::from("b"), Dim::from("s"), heads.into(), width.into()]))?;
+        self.graph.transpose(cut, &[0, 2, 1, 3])
+    }
+
+    /// softmax(Q K' / sqrt(d) + mask) V (Vaswani et al. 2017).
+    fn attention(&mut self, name: &str, x: Tensor, mask: Tensor) -> Result<Tensor> {
+        let hidden = self.config.hidden;
+        let [query, key, value] = ["query", "key", "value"].map(|part| self.linear(&format!("{name}.{part}"), x, hidden, hidden));
+        let scale = self.graph.scalar(1.0 / ((hidden / self.config.heads) as f32).sqrt());
+        let query = self.graph.mul(query?, scale)?;
+        let (query, key, value) = (self.heads(query)?, self.heads(key?)?, self.heads(value?)?);
+        let scores = self.graph.matmul_transposed(query, key)?;
+        let scores = self.graph.add(scores, mask)?;
+        let weights = self.graph.softmax(scores)?;
+        let attended = self.graph.matmul(weights, value)?;
+        let attended = self.graph.transpose(attended, &[0, 2, 1, 3])?;
+        self.graph.reshape(attended, Shape::new([Dim::from("b"), Dim::from("s"), hidden.into()]))
+    }
+}
+
+/// Writes the weights of a checkpoint to a file and gives the graph that uses them. With a block, the matrices of products are rounded to 8 bits
+/// with a scale for each so many values of a row.
+pub(super) fn serve(config: &Config, checkpoint: &Checkpoint<'_>, block: Option<usize>, data: &mut Data) -> Result<ModelProto> {
+    let Net { mut graph, slots, pooled } = build(config)?;
+    graph.output("pooled", pooled)?;
+    let mut model = graph.proto();
+    let proto = model.graph.as_mut().ok_or_else(|| Error::graph("a model without a graph"))?;
+    proto.input.retain(|input| slots.iter().all(|slot| slot.name != input.name));
+    for slot in &slots {
+        let weight = checkpoint.get(&slot.name, &slot.shape)?;
+        match block.filter(|_| slot.product) {
+            None => proto.initializer.push(floats(slot, &weight, data)?),
+            Some(block) => {
+                proto.initializer.extend(eight_bits(slot, &weight, block, data)?);
+                round(proto, slot, block)?;
+            }
+        }
+    }
+    Ok(model)
+}
+
+fn floats(slot: &Slot, weight: &Weight<'_>, data: &mut Data) -> Result<TensorProto> {
+    let offset = data.align()?;
+    let mut bytes = Vec::new();
+    weight.rows(|row| {
+        bytes.clear();
+        bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+        data.put(&bytes)
+    })?;
+    let length = 4 * (weight.rows * weight.columns) as u64;
+    Ok(TensorProto::external(&slot.name, &slot.shape, data_type::FLOAT, WEIGHTS, offset, length))
+}
+
+/// The values and the scales of a matrix, as `MatMulNBits` has them.
+fn eight_bits(slot: &Slot, weight: &Weight<'_>, block: usize, data: &mut Data) -> Result<[TensorProto; 2]> {
+    let blocks = weight.columns.div_ceil(block);
+    let offset = data.align()?;
+    let (mut quants, mut row_scales, mut scales) = (vec![0; blocks * block], vec![0.0; blocks], Vec::new());
+    weight.rows(|row| {
+        quantise::eight_bits(row, block, &mut quants, &mut row_scales);
+        scales.extend(row_scales.iter().flat_map(|scale| scale.to_le_bytes()));
+        data.put(&quants)
+    })?;
+    let shape = [weight.rows, blocks, block];
+    let values = TensorProto::external(
+        &format!("{}.q", slot.name),
+        &shape,
+        data_type::UINT8,
+        WEIGHTS,
+        offset,
+        shape.iter().product::<usize>() as u64,
+    );
+    let offset = data.align()?;
+    data.put(&scales)?;
+    let scales =
+        TensorProto::external(&format!("{}.s", slot.name), &[weight.rows * blocks], data_type::FLOAT, WEIGHTS, offset, scales.len() as u64);
+    Ok([values, scales])
+}
+
+/// Replaces the product with a matrix by one with its rounded form.
+fn round(graph: &mut GraphProto, slot: &Slot, block: usize) -> Result<()> {
+    let [outputs, inputs] = slot.shape[..] else { return Err(Error::graph(format!("{} is no matrix", slot.name))) };
+    let node = graph.node.iter_mut().find(|node| node.input.get(1) == Some(&slot.name));
+    let node = node.ok_or_else(|| Error::graph(format!("no product with {}", slot.name)))?;
+    *node = NodeProto {
+        input: vec![node.input[0].clone(), format!("{}.q", slot.name), format!("{}.s", slot.name)],
+        output: node.output.clone(),
+        name: node.name.clone(),
+        op_type: "MatMulNBits".to_owned(),
+        domain: MICROSOFT.to_owned(),
+        attribute: vec![
+            AttributeProto::int("K", inputs as i64),
+            AttributeProto::int("N", outputs as i64),
+            AttributeProto::int("bits", 8),
+            AttributeProto::int("block_size", block as i64),
+            AttributeProto::int("accuracy_level", 4),
+        ],
+    };
+    Ok(())
+}

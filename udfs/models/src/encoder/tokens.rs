@@ -1,0 +1,123 @@
+//! Texts as the tokens of an encoder, cut to what it reads.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use super::prepare::Facts;
+use crate::error::{Error, Result};
+use crate::language::folder;
+
+/// The file of a prepared encoder.
+pub(super) const FILE: &str = "tokenizer.json";
+
+/// Bytes of a text for each token that it may have, of which the tokens are looked for first. Long texts are not cut into tokens to their end.
+const BYTES: usize = 16;
+
+/// An encoder's tokenizer.
+pub(super) struct Tokens {
+    tokenizer: Tokenizer,
+    most: usize,
+    lowercase: bool,
+    prompt: String,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// The tokens of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// With those that begin and end a text.
+    pub(super) ids: Vec<u32>,
+    /// Whether the text goes on.
+    pub(super) truncated: bool,
+}
+
+impl Tokens {
+    /// Reads a `tokenizer.json`.
+    pub(super) fn new(object: &str, bytes: &[u8], facts: &Facts) -> Result<Self> {
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| Error::corrupt(object, error))?;
+        if let Some(id) = tokenizer.get_vocab(true).into_values().find(|id| *id as usize >= facts.vocabulary) {
+            return Err(Error::corrupt(object, format!("token {id} is outside the model's vocabulary of {}", facts.vocabulary)));
+        }
+        let truncation = TruncationParams {
+            direction: TruncationDirection::Right,
+            max_length: facts.max_tokens,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
+        tokenizer.with_truncation(Some(truncation)).map_err(|error| Error::corrupt(object, error))?;
+        tokenizer.with_padding(None);
+        let tokens = Self { tokenizer, most: facts.max_tokens, lowercase: facts.lowercase, prompt: facts.prompt.clone() };
+        if tokens.encode("")?.ids.is_empty() {
+            return Err(Error::unsupported(object, "it gives an empty text no tokens: its post_processor is missing"));
+        }
+        Ok(tokens)
+    }
+
+    /// The tokens of a text, at most as many as the encoder reads.
+    pub(super) fn encode(&self, text: &str) -> Result<Cut> {
+        let mut reach = BYTES * self.most;
+        loop {
+            let end = end_of(text, reach);
+            let mut part = std::borrow::Cow::Borrowed(&text[..end]);
+            if !self.prompt.is_empty() {
+                part = format!("{}{part}", self.prompt).into();
+            }
+            if self.lowercase {
+                part = part.to_lowercase().into();
+            }
+            let encoding = self.tokenizer.encode_fast(part, true);
+            let encoding = encoding.map_err(|error| Error::data(format!("the text cannot be tokenized: {error}"), "use another text"))?;
+            let truncated = !encoding.get_overflowing().is_empty();
+            if truncated || end == text.len() {
+                return Ok(Cut { ids: encoding.get_ids().to_vec(), truncated });
+            }
+            reach *= 4;
+        }
+    }
+}
+
+/// Where the first part of a text ends: before a space where there is one, so that no word is cut.
+fn end_of(text: &str, reach: usize) -> usize {
+    if reach >= text.len() {
+        return text.len();
+    }
+    let end = text.floor_char_boundary(reach);
+    let space = text[..end].rfind(char::is_whitespace);
+    space.filter(|space| *space >= end / 2).unwrap_or(end)
+}
+
+/// The `tokenizer.json` of a folder, without what it says of lengths: that is the engine's affair.
+pub(super) fn import(path: &Path) -> Result<Vec<u8>> {
+    let Some(bytes) = folder::bytes(path, FILE)? else {
+        return Err(Error::unsupported(path.display().to_string(), format!("it has no {FILE}")));
+    };
+    let object = path.join(FILE).display().to_string();
+    let mut json: Json = serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&object, e))?;
+    if !json.is_object() {
+        return Err(Error::corrupt(object, "it holds no tokenizer"));
+    }
+    for key in ["truncation", "padding"] {
+        json[key] = Json::Null;
+    }
+    Ok(json.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_ends_between_words_where_it_has_spaces() {
+        assert_eq!(end_of("one two three", 9), 7);
+        assert_eq!(end_of("one two three", 13), 13);
+        assert_eq!(end_of("ééééé", 5), 4);
+        assert_eq!(end_of("a bcdefghij", 8), 8);
+    }
+}

@@ -1,0 +1,108 @@
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::click::{Metric, TrainOptions, Trained};
+use crate::error::{Error, Result};
+use crate::examples::{Block, Examples};
+use crate::model::Model;
+use crate::registry::{Kind, ModelName, Registry, Source};
+use crate::testing::runtime;
+
+const CLASSES: [&str; 3] = ["delivery", "payment", "质量"];
+
+/// Texts with the number of their class.
+fn texts(rows: usize) -> Vec<(String, usize)> {
+    let words = [["parcel", "late", "courier"], ["card", "charged", "refund"], ["很好用", "质量不错", "值得买"]];
+    let text = |row: usize| {
+        let class = row % 3;
+        let own = words[class][row / 3 % 3];
+        (format!("note {} about {own} and {}", row % 7, ["more", "this", "那个"][row % 2]), class)
+    };
+    (0..rows).map(text).collect()
+}
+
+fn examples(texts: &[(String, usize)], classes: usize) -> Examples {
+    let mut labels = vec![0.0; texts.len() * classes];
+    texts.iter().enumerate().for_each(|(row, (_, class))| labels[row * classes + class] = 1.0);
+    let (batch, _) = grams(texts.iter().map(|(text, _)| text.as_str()));
+    Examples::new(columns("text", None), &Block { batch, labels, split: vec![] }, 0)
+}
+
+fn text(classes: &[&str], encoder: Option<&str>) -> Text {
+    let classes = classes.iter().map(|class| (*class).to_owned()).collect();
+    Text { classes, encoder: encoder.map(str::to_owned), truncated: 0, evaluation: None }
+}
+
+fn trained(examples: &Examples, options: &TrainOptions, text: Text) -> Result<Trained> {
+    train(&runtime(), examples, options, text, &mut |_| ControlFlow::Continue(()), &AtomicBool::new(false))
+}
+
+#[test]
+fn classes_are_learned_by_words_of_any_script_and_survive_a_restart() {
+    let texts = texts(600);
+    let trained = trained(&examples(&texts, 3), &TrainOptions::default(), text(&CLASSES, None)).unwrap();
+    let Kind::Text(Text { evaluation: Some(evaluation), .. }) = trained.kind() else { panic!("{:?}", trained.kind()) };
+    assert_eq!((evaluation.rows, evaluation.accuracy, evaluation.macro_f1), (60, 1.0, 1.0));
+    assert!(evaluation.logloss < 0.2, "{evaluation:?}");
+    assert!(trained.epochs().iter().all(|epoch| epoch.validation_auc.is_none()));
+
+    let asked = ["my courier did not come", "I was charged twice", "质量不错的", ""];
+    let shares = trained.text_model().unwrap().shares(&grams(asked).0).unwrap();
+    for (row, class) in [0, 1, 2].into_iter().enumerate() {
+        assert!(shares[row * 3 + class] > 0.5, "{row}: {shares:?}");
+    }
+    assert!(shares.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{shares:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).unwrap();
+    let name = ModelName::parse("intent").unwrap();
+    let source = Source { label: "intent".to_owned(), query: "SELECT 1".to_owned(), rows: 600 };
+    let version = trained.save(&registry, &name, source, None).unwrap();
+    assert_eq!(registry.manifest(&name, version).unwrap().model_type(), "text, ngram");
+    let Model::Text(again) = Model::load(&runtime(), &registry, &name, version).unwrap() else { panic!("no text model") };
+    assert_eq!(again.shares(&grams(asked).0).unwrap(), shares);
+    assert!(again.shares(&numbers([[0.0; 3].as_slice()])).is_err());
+}
+
+#[test]
+fn vectors_tell_classes_too() {
+    let rows = 300;
+    let mut labels = vec![0.0; rows * 2];
+    let vectors: Vec<[f32; 4]> = (0..rows)
+        .map(|row| {
+            labels[row * 2 + row % 2] = 1.0;
+            let side = if row % 2 == 0 { 0.5 } else { -0.5 };
+            [side + (row % 11) as f32 / 40.0, (row % 13) as f32 / 13.0 - 0.5, -side, 0.1]
+        })
+        .collect();
+    let batch = numbers(vectors.iter().map(<[f32; 4]>::as_slice));
+    let examples = Examples::new(columns("text", Some(4)), &Block { batch, labels, split: vec![] }, 0);
+    let trained = trained(&examples, &TrainOptions::default(), text(&["a", "b"], Some("minilm"))).unwrap();
+    let model = trained.text_model().unwrap();
+    let shares = model.shares(&numbers([[0.6, 0.0, -0.5, 0.1].as_slice(), &[-0.4, 0.0, 0.5, 0.1]])).unwrap();
+    assert!(shares[0] > 0.9 && shares[3] > 0.9, "{shares:?}");
+    assert!(model.shares(&grams(["x"]).0).is_err());
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_refused_with_a_count() {
+    let texts = texts(40);
+    let refusal = |texts: &[(String, usize)], classes: &[&str], options: TrainOptions| {
+        trained(&examples(texts, classes.len()), &options, text(classes, None)).unwrap_err()
+    };
+    let one: Vec<(String, usize)> = texts.iter().map(|(text, _)| (text.clone(), 0)).collect();
+    assert_eq!(refusal(&one, &["all"], TrainOptions::default()).to_string(), "all 40 rows have the same label");
+    let mut few = one.clone();
+    few.push(("late".to_owned(), 1));
+    assert_eq!(refusal(&few, &["all", "one"], TrainOptions::default()).to_string(), "class \"one\" has 1 row");
+    assert_eq!(refusal(&[], &["a", "b"], TrainOptions::default()).to_string(), "the training query returned no rows");
+    for (name, options) in [
+        ("metric", TrainOptions { metric: Metric::Auc, ..TrainOptions::default() }),
+        ("negative_sampling", TrainOptions { negative_sampling: 0.5, ..TrainOptions::default() }),
+        ("positive_weight", TrainOptions { positive_weight: None, ..TrainOptions::default() }),
+    ] {
+        let refused = refusal(&texts, &CLASSES, options);
+        assert!(matches!(&refused, Error::InvalidOption { option, .. } if option == name), "{refused}");
+    }
+}
