@@ -192,6 +192,16 @@ def wheel_of(package):
     return wheels.get("any") or wheels[machine()]
 
 
+def parts(name, package):
+    """A package with those whose files lie in the same folder."""
+    return {name: package, **package.get("beside", {})}
+
+
+def pin_of(name, package):
+    """The SHA-256 of a package's wheel, and of those beside it."""
+    return "+".join(wheel_of(part)["sha256"] for part in parts(name, package).values())
+
+
 # Fetching
 
 
@@ -267,18 +277,19 @@ def unpack(wheel, package, folder):
 
 
 def install(name, package, cache):
-    wheel = download(name, package, cache)
+    wheels = {part: download(part, pinned, cache) for part, pinned in parts(name, package).items()}
     with scratch(cache) as folder:
         new = folder / package["folder"]
         new.mkdir()
-        unpack(wheel, package, new)
+        for part, pinned in parts(name, package).items():
+            unpack(wheels[part], pinned, new)
         files = inventory(new)
         swap_in(new, cache / "assets" / package["folder"], cache)
     return {
         "package": name,
         "version": package["version"],
-        "wheel": wheel.name,
-        "wheel_sha256": wheel_of(package)["sha256"],
+        "wheel": wheels[name].name,
+        "wheel_sha256": pin_of(name, package),
         "licence": package["licence"],
         "files": files,
     }
@@ -289,7 +300,7 @@ def reason_to_install(name, package, manifest, cache, verify):
     entry = manifest["installed"].get(package["folder"])
     if entry is None:
         return "not installed yet"
-    if entry["package"] != name or entry["wheel_sha256"] != wheel_of(package)["sha256"]:
+    if entry["package"] != name or entry["wheel_sha256"] != pin_of(name, package):
         return f"{entry['package']} {entry['version']} is installed, {name} {package['version']} is wanted"
     fault = first_fault(cache / "assets" / package["folder"], entry["files"], verify)
     return f"{fault[0]} is {fault[1]}" if fault else None
@@ -321,7 +332,7 @@ def assets(cache, verify):
         todo = [(name, reason) for name, reason in todo if reason]
         for number, (name, reason) in enumerate(todo, 1):
             package = PINS["packages"][name]
-            size = size_text(wheel_of(package)["bytes"])
+            size = size_text(sum(wheel_of(part)["bytes"] for part in parts(name, package).values()))
             say(f"setup: [{number}/{len(todo)}] {name} {package['version']}, {size}: {package['what']} ({reason})")
             started = time.monotonic()
             manifest["installed"][package["folder"]] = install(name, package, cache)

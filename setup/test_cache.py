@@ -107,6 +107,17 @@ class SetUp(unittest.TestCase):
         self.assertEqual(facts["sha256"], hashlib.sha256(b"first file of letters").hexdigest())
         self.assertEqual(manifest["installed"]["onnxruntime"]["package"], "onnxruntime")
 
+    def test_files_of_a_package_beside_another_lie_in_its_folder(self):
+        self.publish("words", "1.0")
+        words = self.pins["packages"].pop("words")
+        words["take"][0]["to"] = "words"
+        self.pins["packages"]["letters"]["beside"] = {"words": words}
+        self.run_setup("assets")
+        self.assertEqual(self.installed("letters/deep/b.txt"), "second file of letters")
+        self.assertEqual(self.installed("letters/words/a.txt"), "first file of words")
+        with self.without_registry():
+            self.assertIsNone(self.run_setup("assets")[0])
+
     def test_second_run_needs_no_network(self):
         self.run_setup("assets")
         with self.without_registry():

@@ -17,6 +17,9 @@ const PINS: &str = include_str!("../setup/packages.json");
 /// The format of `manifest.json` that this program reads.
 const MANIFEST_FORMAT: u32 = 1;
 
+/// The text encoders by their names in SQL, which are those of their folders. The first is meant where none is named.
+pub const TEXT_ENCODERS: [&str; 2] = ["minilm", "e5"];
+
 /// What can be wrong with the installed files. Each message is one sentence with the command that repairs it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -203,12 +206,12 @@ impl Assets {
         self.file("smollm2", |name| name.ends_with(".gguf"), "model.gguf")
     }
 
-    /// The folder of the text encoder: `model.safetensors`, `config.json`, `tokenizer.json` and what belongs to them.
+    /// The folder of one of [`TEXT_ENCODERS`]: its weights, `tokenizer.json` and what belongs to them.
     ///
     /// # Errors
     /// A file of it is missing, or has another size than it was installed with.
-    pub fn text_encoder(&self) -> Result<PathBuf, Error> {
-        self.whole("minilm")
+    pub fn text_encoder(&self, name: &str) -> Result<PathBuf, Error> {
+        self.whole(name)
     }
 
     /// The folder of the Open Bandit sample as its package holds it: `{bts,random}/{all,men,women}/*.csv`.
@@ -346,6 +349,7 @@ pub(crate) mod fixture {
                 "onnxruntime" => &["lib/libonnxruntime.so.1.32.0", "lib/libonnxruntime_providers_shared.so"],
                 "smollm2" => &["SmolLM2.gguf"],
                 "minilm" => &["model.safetensors", "tokenizer.json"],
+                "e5" => &["e5-small-q4.bin", "tokenizer.json"],
                 _ => &["random/all/all.csv"],
             };
             let folder = root.join("assets").join(&pin.folder);
@@ -402,7 +406,7 @@ mod tests {
         let assets = fixture::install(folder.path());
         assert_eq!(assets.runtime_library().unwrap(), folder.path().join("assets/onnxruntime/lib/libonnxruntime.so.1.32.0"));
         assert_eq!(assets.language_model().unwrap(), folder.path().join("assets/smollm2/SmolLM2.gguf"));
-        assert_eq!(assets.text_encoder().unwrap(), folder.path().join("assets/minilm"));
+        assert_eq!(assets.text_encoder("minilm").unwrap(), folder.path().join("assets/minilm"));
         assert_eq!(assets.open_bandit().unwrap(), folder.path().join("assets/obp"));
     }
 
@@ -431,7 +435,7 @@ mod tests {
             assets.language_model().unwrap_err().to_string(),
             format!("{} is missing, repair it with `make setup`", model.display())
         );
-        assert!(assets.text_encoder().is_ok(), "other packages are not affected");
+        assert!(assets.text_encoder("minilm").is_ok(), "other packages are not affected");
     }
 
     #[test]
@@ -446,12 +450,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let assets = fixture::install(folder.path());
         std::fs::write(folder.path().join("assets/minilm/tokenizer.json"), "").unwrap();
-        assert!(matches!(assets.text_encoder(), Err(Error::Damaged { path }) if path.ends_with("minilm/tokenizer.json")));
+        assert!(matches!(assets.text_encoder("minilm"), Err(Error::Damaged { path }) if path.ends_with("minilm/tokenizer.json")));
     }
 
     #[test]
     fn every_pin_has_a_folder_and_samples_are_known() {
-        assert_eq!(needed_folders(), ["minilm", "obp", "onnxruntime", "smollm2"]);
+        assert_eq!(needed_folders(), ["e5", "minilm", "obp", "onnxruntime", "smollm2"]);
         assert_eq!(needed_samples(), ["open_bandit", "shop"]);
     }
 }

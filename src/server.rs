@@ -13,7 +13,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
-use stratagem_udfs::language::Checkpoint;
+use stratagem_udfs::language::{Checkpoint, Installed};
 use stratagem_udfs::models::{Models, Sources};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -215,10 +215,12 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::mod
         let source = assets.language_model().map_err(|e| e.to_string())?;
         Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: assets.prepared() })
     };
-    let encoder = || {
-        let assets = crate::assets::Assets::locate().map_err(|e| e.to_string())?;
-        let source = assets.text_encoder().map_err(|e| e.to_string())?;
-        Ok(Checkpoint { name: "minilm".to_owned(), source, cache: assets.prepared() })
+    let encoder = |name: &'static str| -> Installed {
+        Box::new(move || {
+            let assets = crate::assets::Assets::locate().map_err(|e| e.to_string())?;
+            let source = assets.text_encoder(name).map_err(|e| e.to_string())?;
+            Ok(Checkpoint { name: name.to_owned(), source, cache: assets.prepared() })
+        })
     };
     let texts = stratagem_udfs::language::Limits {
         slots: config.texts.rows,
@@ -227,7 +229,8 @@ pub(crate) fn models(config: &Config) -> Result<Arc<Models>, stratagem_udfs::mod
         idle: config.texts.idle,
         ..Default::default()
     };
-    let sources = Sources { library: Box::new(library), language: Box::new(language), encoder: Box::new(encoder) };
+    let encoders = crate::assets::TEXT_ENCODERS.map(encoder).into();
+    let sources = Sources { library: Box::new(library), language: Box::new(language), encoders };
     Models::open(&config.models_folder(), config.models.device.parse()?, sources, texts).map(Arc::new)
 }
 

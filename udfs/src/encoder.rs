@@ -1,4 +1,4 @@
-//! The text encoders of a server: the installed one and those that were imported, each with one engine, shared by all sessions.
+//! The text encoders of a server: the installed ones and those that were imported, each with one engine, shared by all sessions.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -37,11 +37,19 @@ pub fn accepts(source: &Path) -> bool {
 
 /// The encoders, in memory once they were needed.
 pub(crate) struct Encoders {
-    installed: Installed,
+    /// Those that came with the set-up; the first is meant where none is named.
+    installed: Vec<Installed>,
     shelf: Shelf<Encoder>,
     resident: Resident<Engine>,
-    /// What the files of the installed one say: they do not change while a server runs.
-    facts: OnceLock<Facts>,
+    /// What the files of the installed ones say: they do not change while a server runs.
+    facts: Vec<OnceLock<Facts>>,
+}
+
+/// What a name stands for.
+enum Found {
+    /// The number of an installed one.
+    Installed(usize, Checkpoint),
+    Imported(ModelName, Encoder),
 }
 
 /// What is known of an encoder without loading it.
@@ -56,56 +64,65 @@ pub(crate) struct Known {
 }
 
 impl Encoders {
-    pub(crate) fn new(installed: Installed, folder: PathBuf) -> Self {
-        Self { installed, shelf: Shelf::new(folder), resident: Resident::new(RESIDENT), facts: OnceLock::new() }
+    pub(crate) fn new(installed: Vec<Installed>, folder: PathBuf) -> Self {
+        let facts = installed.iter().map(|_| OnceLock::new()).collect();
+        Self { installed, shelf: Shelf::new(folder), resident: Resident::new(RESIDENT), facts }
     }
 
-    fn installed(&self) -> Result<Checkpoint> {
-        (self.installed)().map_err(|reason| ModelError::RuntimeMissing { path: "the installed text encoder".into(), reason })
+    /// Where the installed ones are, each or why it is not there.
+    fn installed(&self) -> impl Iterator<Item = (usize, Result<Checkpoint>)> {
+        let missing = |reason| ModelError::RuntimeMissing { path: "the installed text encoder".into(), reason };
+        self.installed.iter().map(move |find| find().map_err(missing)).enumerate()
     }
 
-    /// The imported encoder of this name; none is the installed one.
-    fn imported(&self, name: Option<&str>) -> Result<Option<(ModelName, Encoder)>> {
-        let Some(raw) = name else { return Ok(None) };
-        let found = ModelName::parse(raw).ok().map(|name| self.shelf.get(&name).map(|found| found.map(|encoder| (name, encoder))));
-        match found.transpose()?.flatten() {
-            Some(found) => Ok(Some(found)),
-            None if self.installed()?.name == raw => Ok(None),
-            None => {
-                let mut known = vec![self.installed()?.name];
-                known.extend(self.shelf.names()?.into_iter().map(|name| name.to_string()));
-                Err(ModelError::NoSuchModel { name: raw.to_owned(), known })
+    /// What a name stands for; none stands for the first of the installed ones.
+    fn find(&self, name: Option<&str>) -> Result<Found> {
+        if let Some(name) = name.and_then(|name| ModelName::parse(name).ok())
+            && let Some(encoder) = self.shelf.get(&name)?
+        {
+            return Ok(Found::Imported(name, encoder));
+        }
+        let (mut known, mut missing) = (Vec::new(), None);
+        for (place, checkpoint) in self.installed() {
+            match checkpoint {
+                Ok(checkpoint) if name.is_none_or(|name| name == checkpoint.name) => return Ok(Found::Installed(place, checkpoint)),
+                Ok(checkpoint) => known.push(checkpoint.name),
+                Err(error) if name.is_none() => return Err(error),
+                Err(error) => missing = Some(error),
             }
         }
+        // It may be the one whose files are missing.
+        if let Some(missing) = missing {
+            return Err(missing);
+        }
+        known.extend(self.shelf.names()?.into_iter().map(|name| name.to_string()));
+        Err(ModelError::NoSuchModel { name: name.unwrap_or_default().to_owned(), known })
     }
 
-    fn installed_facts(&self) -> Result<Facts> {
-        if let Some(facts) = self.facts.get() {
+    fn installed_facts(&self, place: usize, checkpoint: &Checkpoint) -> Result<Facts> {
+        let kept = &self.facts[place];
+        if let Some(facts) = kept.get() {
             return Ok(facts.clone());
         }
-        let facts = Encoder::inspect(&self.installed()?.source)?;
-        Ok(self.facts.get_or_init(|| facts).clone())
+        let facts = Encoder::inspect(&checkpoint.source)?;
+        Ok(kept.get_or_init(|| facts).clone())
     }
 
     /// What is known of the encoder that a name, or none, stands for. It is not loaded for that.
     pub(crate) fn facts(&self, name: Option<&str>) -> Result<Facts> {
-        match self.imported(name)? {
-            Some((_, encoder)) => Ok(encoder.facts().clone()),
-            None => self.installed_facts(),
+        match self.find(name)? {
+            Found::Imported(_, encoder) => Ok(encoder.facts().clone()),
+            Found::Installed(place, checkpoint) => self.installed_facts(place, &checkpoint),
         }
     }
 
-    /// The encoder of this name, or the installed one. The first call loads it, and prepares the installed one.
+    /// The encoder of this name, or the first installed one. The first call loads it, and prepares an installed one.
     pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
-        let imported = self.imported(name)?;
-        let key = imported.as_ref().map(|(name, encoder)| format!("{name} {}", encoder.folder().display())).unwrap_or_default();
-        self.resident.get(key, || {
-            let encoder = match imported {
-                Some((_, encoder)) => encoder,
-                None => {
-                    let Checkpoint { source, cache, .. } = self.installed()?;
-                    Encoder::prepare(&source, &cache, EXACT)?
-                }
+        let found = self.find(name)?;
+        self.resident.get(key(&found), || {
+            let encoder = match found {
+                Found::Imported(_, encoder) => encoder,
+                Found::Installed(_, Checkpoint { source, cache, .. }) => Encoder::prepare(&source, &cache, EXACT)?,
             };
             Engine::start(&runtime()?, &encoder, Limits::default())
         })
@@ -113,31 +130,50 @@ impl Encoders {
 
     /// Prepares a checkpoint under a name of its own.
     pub(crate) fn import(&self, name: &ModelName, source: &Path, form: Form) -> Result<Facts> {
-        if self.installed().is_ok_and(|installed| installed.name == name.as_str()) {
+        if self.installed().any(|(_, installed)| installed.is_ok_and(|installed| installed.name == name.as_str())) {
             return Err(ModelError::Data {
-                reason: format!("the installed text encoder is called {name}"),
+                reason: format!("an installed text encoder is called {name}"),
                 hint: "choose another name".to_owned(),
             });
         }
         Ok(self.shelf.import(name, source, form)?.facts().clone())
     }
 
-    /// All of them, the installed one first.
+    /// All of them, the installed ones first.
     pub(crate) fn list(&self) -> Result<Vec<Known>> {
         let resident = self.resident.list();
-        let loaded = |of: &dyn Fn(&str) -> bool| resident.iter().any(|(key, engine)| of(key) && engine.loaded());
-        let mut known = Vec::new();
-        if let Ok(Checkpoint { name, .. }) = self.installed() {
-            let (facts, loaded) = (self.installed_facts()?, loaded(&str::is_empty));
-            known.push(Known { name, installed: true, facts, form: EXACT, sha256: None, loaded });
-        }
+        let mut all: Vec<Found> =
+            self.installed().filter_map(|(place, checkpoint)| Some(Found::Installed(place, checkpoint.ok()?))).collect();
         for name in self.shelf.names()? {
-            let Some(encoder) = self.shelf.get(&name)? else { continue };
-            let loaded = loaded(&|key| key.starts_with(&format!("{name} ")));
-            let (facts, form, sha256) = (encoder.facts().clone(), encoder.form(), Some(encoder.source_sha256().to_owned()));
-            known.push(Known { name: name.to_string(), installed: false, facts, form, sha256, loaded });
+            all.extend(self.shelf.get(&name)?.map(|encoder| Found::Imported(name, encoder)));
         }
-        Ok(known)
+        let known = all.into_iter().map(|found| {
+            let own = key(&found);
+            let loaded = resident.iter().any(|(key, engine)| *key == own && engine.loaded());
+            Ok(match found {
+                Found::Installed(place, checkpoint) => {
+                    let facts = self.installed_facts(place, &checkpoint)?;
+                    Known { name: checkpoint.name, installed: true, facts, form: EXACT, sha256: None, loaded }
+                }
+                Found::Imported(name, encoder) => Known {
+                    name: name.to_string(),
+                    installed: false,
+                    facts: encoder.facts().clone(),
+                    form: encoder.form(),
+                    sha256: Some(encoder.source_sha256().to_owned()),
+                    loaded,
+                },
+            })
+        });
+        known.collect()
+    }
+}
+
+/// What the engine of an encoder is kept under: another one after an import under the same name.
+fn key(found: &Found) -> String {
+    match found {
+        Found::Installed(place, _) => place.to_string(),
+        Found::Imported(name, encoder) => format!("{name} {}", encoder.folder().display()),
     }
 }
 

@@ -39,8 +39,8 @@ pub struct Sources {
     pub library: Library,
     /// The language model.
     pub language: Installed,
-    /// The text encoder.
-    pub encoder: Installed,
+    /// The text encoders; the first is meant where none is named.
+    pub encoders: Vec<Installed>,
 }
 
 impl fmt::Debug for Sources {
@@ -130,7 +130,7 @@ impl Models {
     /// Opens a folder of models; imported language models and encoders are in the folders `language` and `encoders` beside it, prompts in
     /// `prompts`. The runtime is loaded when the first model is needed; a server without one starts all the same.
     pub fn open(folder: &Path, device: Device, sources: Sources, texts: Limits) -> Result<Self> {
-        let Sources { library, language, encoder } = sources;
+        let Sources { library, language, encoders } = sources;
         Ok(Self {
             registry: Registry::open(folder)?,
             library,
@@ -139,7 +139,7 @@ impl Models {
             resident: Mutex::default(),
             intakes: Mutex::default(),
             languages: Languages::new(language, folder.with_file_name("language"), texts),
-            encoders: Encoders::new(encoder, folder.with_file_name("encoders")),
+            encoders: Encoders::new(encoders, folder.with_file_name("encoders")),
             prompts: Prompts::new(folder.with_file_name("prompts")),
             ledger: Ledger::default(),
         })
@@ -228,7 +228,7 @@ impl Models {
         self.languages.list()
     }
 
-    /// The text encoder of this name, or the installed one, in memory. The first call may take seconds.
+    /// The text encoder of this name, or the first installed one, in memory. The first call may take seconds.
     pub(crate) fn encoder(&self, name: Option<&str>) -> Result<Arc<encoder::Engine>> {
         self.encoders.engine(name, || self.runtime())
     }
@@ -243,7 +243,7 @@ impl Models {
         self.encoders.import(&ModelName::parse(name)?, from, form)
     }
 
-    /// The text encoders, the installed one first.
+    /// The text encoders, the installed ones first.
     pub(crate) fn text_encoders(&self) -> Result<Vec<encoders::Known>> {
         self.encoders.list()
     }

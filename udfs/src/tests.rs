@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::error::find;
-use crate::language::{Checkpoint, Limits};
+use crate::language::{Checkpoint, Installed, Limits};
 use crate::models::{Models, Sources};
 use crate::notice::{Notice, Notices};
 use crate::usage::Client;
@@ -78,10 +78,10 @@ fn language() -> std::result::Result<Checkpoint, String> {
     Ok(Checkpoint { name: "smollm2".to_owned(), source, cache: cache.join("language") })
 }
 
-/// The text encoder that the set-up has installed.
-fn encoder() -> std::result::Result<Checkpoint, String> {
+/// A text encoder that the set-up has installed.
+fn encoder(name: &str) -> std::result::Result<Checkpoint, String> {
     let cache = cache()?;
-    Ok(Checkpoint { name: "minilm".to_owned(), source: cache.join("assets/minilm"), cache: cache.join("language") })
+    Ok(Checkpoint { name: name.to_owned(), source: cache.join("assets").join(name), cache: cache.join("language") })
 }
 
 /// The runtime's library: `ORT_DYLIB_PATH`, or where the set-up has put it.
@@ -108,7 +108,8 @@ impl Shop {
     }
 
     async fn over(folder: TempDir, partitions: usize) -> Self {
-        let sources = Sources { library: Box::new(library), language: Box::new(language), encoder: Box::new(encoder) };
+        let encoders: Vec<Installed> = vec![Box::new(|| encoder("minilm")), Box::new(|| encoder("e5"))];
+        let sources = Sources { library: Box::new(library), language: Box::new(language), encoders };
         let models = Models::open(&folder.path().join("models"), Device::Cpu, sources, Limits::default());
         let models = Arc::new(models.unwrap());
         let (sender, notices) = Notices::channel();

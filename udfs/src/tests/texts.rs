@@ -33,7 +33,7 @@ async fn a_text_model_is_trained_and_classifies_by_its_name() {
     let figures =
         "SELECT metric, round(value, 3) FROM ml.evaluations WHERE metric IN ('accuracy', 'macro_f1', 'truncated_texts') ORDER BY metric";
     assert_eq!(shop.rows(figures).await, [["accuracy", "1.0"], ["macro_f1", "1.0"], ["truncated_texts", "0.0"]]);
-    assert_eq!(shop.rows("SELECT model_type, columns FROM ml.models").await, [["text, ngram", "question text"]]);
+    assert_eq!(shop.rows("SELECT model_type, features FROM ml.models").await, [["text, ngram", "question text"]]);
     let status = "SELECT status, version FROM ml.training_runs";
     assert_eq!(shop.rows(status).await, [["succeeded", "1"]]);
     let shop = shop.reopen().await;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
-use crate::language::folder;
+use crate::language::folder::{self, packed};
 
 /// Sizes above these are no models of today; a made-up file must not cost memory.
 const MOST_LAYERS: usize = 512;
@@ -182,6 +182,10 @@ pub(crate) const SETTINGS: [&str; 4] =
 impl Sentences {
     /// Reads a folder. One without `modules.json` is a bare model, whose tokens are averaged, as sentence-transformers does.
     pub(crate) fn read(path: &Path) -> Result<Self> {
+        if path.join(packed::FILE).is_file() {
+            let (transformer, prompt) = (path.to_owned(), packed::PROMPT.to_owned());
+            return Ok(Self { transformer, pooling: Pooling::Mean, normalize: true, max_tokens: None, lowercase: false, prompt });
+        }
         let mut found = Self {
             transformer: path.to_owned(),
             pooling: Pooling::Mean,

@@ -10,7 +10,7 @@ use super::config::{Config, Family, Pooling, SETTINGS, Sentences};
 use super::graph::{self, WEIGHTS};
 use super::tokens::{self, Tokens};
 use crate::error::{Error, Result};
-use crate::language::folder::{self, Folder};
+use crate::language::folder::{self, Folder, packed};
 use crate::language::{Form, Precision};
 use crate::prepared::{self, Data, Entry, Key};
 use crate::shelf::Shelved;
@@ -158,12 +158,12 @@ impl Encoder {
 }
 
 impl Shelved for Encoder {
-    /// A folder that sentence-transformers wrote, or one in the style of Hugging Face with a model of the BERT family.
+    /// A folder that sentence-transformers wrote, one in the style of Hugging Face with a model of the BERT family, or one with a packed file.
     fn accepts(source: &Path) -> bool {
         let config = || folder::json(source, "config.json").ok().flatten();
         let family =
             || config().is_some_and(|config| config.get("model_type").and_then(|kind| kind.as_str()).and_then(Family::of).is_some());
-        source.is_dir() && (source.join("modules.json").is_file() || family())
+        source.is_dir() && (source.join("modules.json").is_file() || source.join(packed::FILE).is_file() || family())
     }
 
     fn prepare(source: &Path, cache: &Path, form: Form) -> Result<Self> {

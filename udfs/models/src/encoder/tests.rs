@@ -113,6 +113,22 @@ fn the_installed_encoder_has_the_vectors_of_sentence_transformers() {
 }
 
 #[test]
+fn the_installed_encoder_of_many_languages_has_the_vectors_of_its_reference() {
+    let reference: Reference = serde_json::from_str(include_str!("../../tests/fixtures/encoder/e5.json")).unwrap();
+    let texts: Vec<&str> = reference.texts.iter().map(String::as_str).collect();
+    let (source, cache) = (library::cache().join("assets/e5"), library::cache().join("language"));
+    assert!(<Encoder as Shelved>::accepts(&source));
+    let encoder = Encoder::prepare(&source, &cache, Encoder::EXACT).unwrap();
+    let facts = encoder.facts();
+    assert_eq!((facts.name.as_str(), facts.prompt.as_str()), ("intfloat/multilingual-e5-small", "query: "));
+    assert_eq!((facts.layers, facts.vocabulary, facts.max_tokens, facts.normalize), (12, 250_037, 512, true));
+    let found = embed(&start(&encoder, Limits::default()), &texts);
+    let (largest, _) = compare(&found.vectors, &reference.vectors);
+    assert!(largest < 1e-5, "{largest}");
+    assert_eq!(found.truncated, 1);
+}
+
+#[test]
 fn equal_texts_are_computed_once_and_vectors_are_remembered() {
     let (_folder, encoder) = prepared(&fixture("bert"), Encoder::EXACT);
     let engine = start(&encoder, Limits::default());

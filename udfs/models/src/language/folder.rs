@@ -1,4 +1,5 @@
-//! Reads a folder in the layout of Hugging Face: `config.json` and weights as safetensors, in one file or in several with an index.
+//! Reads a folder in the layout of Hugging Face: `config.json` and weights as safetensors, in one file or in several with an index; or one packed
+//! file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -8,8 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use self::packed::Packed;
 use super::blocks::Kind;
 use crate::error::{Error, Result};
+
+pub(crate) mod packed;
 
 /// The format's own limit for a header.
 const LONGEST_HEADER: u64 = 100 << 20;
@@ -50,6 +54,9 @@ struct Index {
 
 impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        if path.join(packed::FILE).is_file() {
+            return Self::unpacked(path);
+        }
         let Some(config) = json(path, "config.json")? else {
             return Err(Error::unsupported(path.display().to_string(), "it has no config.json"));
         };
@@ -58,6 +65,14 @@ impl Folder {
             folder.add(name)?;
         }
         Ok(folder)
+    }
+
+    /// A folder whose settings and weights are in one packed file.
+    fn unpacked(path: &Path) -> Result<Self> {
+        let Packed { file, config, tensors } = packed::read(&path.join(packed::FILE))?;
+        let placed = |(name, kind, dims, offset)| (name, Place { kind, dims, file: 0, offset });
+        let tensors = tensors.into_iter().map(placed).collect();
+        Ok(Self { path: path.to_owned(), files: vec![(packed::FILE.to_owned(), file)], tensors, config })
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -114,7 +114,7 @@ mod tests {
             let mut grams = Vec::new();
             let truncated = ngrams(&text, &mut grams);
             assert!(grams.len() <= MOST, "{}", grams.len());
-            assert_eq!(truncated, !text.starts_with(['x', '-']));
+            assert_eq!(truncated, !text.starts_with('-'));
         }
     }
 }
