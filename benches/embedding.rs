@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use stratagem::assets::Assets;
+use stratagem::assets::{Assets, TEXT_ENCODERS};
 use stratagem_models::encoder::{Encoder, Engine, Limits};
 use stratagem_models::language::{Form, Precision};
 use stratagem_models::runtime::{Device, Runtime};
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let tokens = arguments.next().map_or(Ok(Limits::default().tokens), |tokens| tokens.parse())?;
     let assets = Assets::locate()?;
     let runtime = Runtime::load(&assets.runtime_library()?, Device::Cpu)?;
-    let encoder = Encoder::prepare(&assets.text_encoder()?, &assets.prepared(), form)?;
+    let encoder = Encoder::prepare(&assets.text_encoder(TEXT_ENCODERS[0])?, &assets.prepared(), form)?;
     let engine = Engine::start(&runtime, &encoder, Limits { tokens, ..Limits::default() })?;
     let texts: Vec<&str> = lines.lines().collect();
     let stop = AtomicBool::new(false);

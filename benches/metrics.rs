@@ -79,7 +79,7 @@ fn measured(query: &str, batches: Vec<RecordBatch>, partitions: usize) -> Result
     let sources = Sources {
         library: Box::new(|| Err(absent.to_owned())),
         language: Box::new(|| Err(absent.to_owned())),
-        encoder: Box::new(|| Err(absent.to_owned())),
+        encoders: Vec::new(),
     };
     let models = Arc::new(Models::open(folder.path(), Device::Cpu, sources, Limits::default())?);
     let config = SessionConfig::new().with_target_partitions(partitions);

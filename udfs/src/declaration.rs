@@ -432,6 +432,7 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::prompt::DECLARATION,
         &crate::global_explain::DECLARATION,
         &crate::match_answer::DECLARATION,
+        &crate::sentiment::DECLARATION,
         &crate::similarity::DECLARATION,
         &crate::finetune::DECLARATION,
         &crate::generate_strategy::DECLARATION,

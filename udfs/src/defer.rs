@@ -19,6 +19,7 @@ use crate::embed::Embed;
 use crate::generate::Generate;
 use crate::generate_strategy::Strategy;
 use crate::predict_ctr::Score;
+use crate::sentiment::Sentiment;
 use crate::similarity::Similarity;
 use crate::usage::Meter;
 
@@ -66,8 +67,9 @@ type Find = fn(&dyn ScalarUDFImpl) -> Option<Arc<dyn Work>>;
 
 /// The work of a call, if its function is one that is deferred.
 fn work(call: &ScalarFunction) -> Option<Arc<dyn Work>> {
-    let all: [Find; 7] = [of::<Score>, of::<Generate>, of::<Strategy>, of::<CountTokens>, of::<Embed>, of::<Similarity>, of::<Classify>];
-    all.iter().find_map(|of| of(call.func.inner().as_ref()))
+    const ALL: [Find; 8] =
+        [of::<Score>, of::<Generate>, of::<Strategy>, of::<CountTokens>, of::<Embed>, of::<Similarity>, of::<Classify>, of::<Sentiment>];
+    ALL.iter().find_map(|of| of(call.func.inner().as_ref()))
 }
 
 /// The work of a function, if it is this one.

@@ -53,6 +53,7 @@ mod relation;
 mod resident;
 pub mod rewrite;
 pub mod sample_size;
+pub mod sentiment;
 pub mod similarity;
 pub mod spelling;
 mod stop;
@@ -102,7 +103,7 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     );
     let language =
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
-    let texts = [embed::function(&models), similarity::function(&models), classify::function(&models)];
+    let texts = [embed::function(&models), similarity::function(&models), classify::function(&models), sentiment::function(&models)];
     builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language).chain(texts));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(drawing::functions().into_iter().chain(prepare::maps()));

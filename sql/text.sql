@@ -1,0 +1,87 @@
+-- Texts on real data: what customers think, what they ask for, which answer they get, and what a monitoring job asks every morning.
+--   psql -h 127.0.0.1 -p 5433 -f sql/text.sql
+-- Part 1 reads the sample shop (generated), which `make serve` has.
+-- Part 2 reads texts that are not ours to ship. Put them into the data folder, or leave some or all of them out: psql says what it leaves out.
+--   support/intents_train.parquet   text, intent, source: questions of a shop's customers with one of 27 intents (Bitext, CDLA-Sharing-1.0)
+--   support/answers_train.parquet   question, answer: known questions with their answers (Bitext)
+--   reviews/reviews_zh_train.parquet   text, positive (0 or 1): Chinese shop reviews (online_shopping_10_cats)
+
+\echo '1. How pleased are customers? ai.sentiment needs no training and reads a hundred languages; the stars say whether it is right.'
+DROP TABLE IF EXISTS felt;
+CREATE TABLE felt AS SELECT review_id, ts, lang, stars, title || '. ' || text AS text, ai.sentiment(title || '. ' || text) AS sentiment FROM shop.reviews;
+
+SELECT stars, count(*) AS reviews, round(avg(sentiment), 2) AS sentiment, bar(1 + avg(sentiment), 0, 2, 20) AS " " FROM felt GROUP BY stars ORDER BY stars;
+SELECT lang, count(*) AS reviews, round(auc(CAST(stars >= 4 AS int), sentiment), 3) AS auc FROM felt WHERE stars <> 3 GROUP BY lang ORDER BY reviews DESC;
+
+\echo '2. The least pleased customers, and what they write about. The labels are chosen here and now.'
+SELECT round(sentiment, 2) AS sentiment, ai.classify(text, ARRAY['late delivery', 'broken or bad quality', 'wrong size or fit', 'not as described'], model => 'e5') AS about, text
+FROM felt ORDER BY sentiment LIMIT 8;
+
+\echo '3. Sentiment by month, and the alert of a monitoring job: months whose mean lies two standard errors below that of all months before.'
+DROP TABLE IF EXISTS by_month;
+CREATE TABLE by_month AS
+SELECT date_trunc('month', ts) AS month, count(*) AS reviews, avg(sentiment) AS sentiment, stddev(sentiment) AS spread FROM felt GROUP BY 1;
+
+SELECT to_char(month, 'YYYY-MM') AS month, reviews, round(sentiment, 2) AS sentiment, bar(1 + sentiment, 0, 2, 20) AS " " FROM by_month ORDER BY month;
+WITH known AS (
+    SELECT *, avg(sentiment) OVER (ORDER BY month ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM by_month
+)
+SELECT to_char(month, 'YYYY-MM') AS alert, reviews, round(sentiment, 2) AS sentiment, round(before, 2) AS before
+FROM known WHERE sentiment < before - 2 * spread / sqrt(reviews) ORDER BY month;
+
+\echo '4. Search by meaning: keep the vectors, ask for anything.'
+DROP TABLE IF EXISTS product_vectors;
+CREATE TABLE product_vectors AS SELECT product_id, title, category, ai.embed(title || ', ' || category) AS e FROM shop.products;
+SELECT title, category, round(ai.similarity(e, 'something warm for a walk in the snow'), 2) AS likeness FROM product_vectors ORDER BY likeness DESC LIMIT 5;
+
+\set ON_ERROR_STOP on
+SELECT count(*) FILTER (WHERE table_schema = 'support' AND table_name = 'intents_train') > 0 AS has_intents,
+       count(*) FILTER (WHERE table_schema = 'support' AND table_name = 'answers_train') > 0 AS has_answers,
+       count(*) FILTER (WHERE table_schema = 'reviews' AND table_name = 'reviews_zh_train') > 0 AS has_chinese
+FROM information_schema.tables \gset
+
+\if :has_intents
+\echo '5. What do customers want? A model of their intents, trained in one statement on four of five questions, judged on the fifth.'
+DROP TABLE IF EXISTS asked;
+CREATE TABLE asked AS
+SELECT text, intent, row_number() OVER (ORDER BY md5(text), intent) % 5 = 0 AS held FROM support.intents_train WHERE source = 'bitext' AND trim(text) <> '';
+SELECT epoch, rows, round(train_loss, 4) AS train_loss, round(validation_loss, 4) AS validation_loss, round(seconds) AS seconds, version
+FROM finetune('shop_intent', $$SELECT text, intent FROM asked WHERE NOT held$$, 'intent', task => 'text_classification', ensembles => 1) WHERE version IS NOT NULL;
+
+DROP TABLE IF EXISTS told;
+CREATE TABLE told AS SELECT text, intent AS label, ai.classify(text, model => 'shop_intent') AS predicted FROM asked WHERE held;
+\echo '   The intents that are told worst, and all together:'
+(SELECT class, round(precision, 3) AS precision, round(recall, 3) AS recall, round(f1, 3) AS f1, support
+ FROM ml.classification_report($$SELECT label, predicted FROM told$$) WHERE class NOT IN ('accuracy', 'macro avg', 'weighted avg', 'micro avg') ORDER BY f1 LIMIT 5)
+UNION ALL
+(SELECT class, round(precision, 3), round(recall, 3), round(f1, 3), support
+ FROM ml.classification_report($$SELECT label, predicted FROM told$$) WHERE class IN ('accuracy', 'macro avg', 'weighted avg', 'micro avg') ORDER BY class);
+SELECT question, ai.classify(question, model => 'shop_intent') AS intent
+FROM (VALUES ('i want my money back'), ('where''s my stuff??'), ('change the delivery adress of my order')) AS v(question);
+\else
+\echo '5. left out: support/intents_train.parquet is not in the data folder'
+\endif
+
+\if :has_answers
+\echo '6. Which answer do they get? Words and meaning together; no row where no answer is good enough.'
+SELECT round(score, 2) AS score, question, left(answer, 90) || '...' AS answer
+FROM ai.match_answer('how long do i have to send things back?', query => $$SELECT question, answer FROM support.answers_train$$, top_k => 3);
+SELECT count(*) AS "answers to who won the world cup in 1974"
+FROM ai.match_answer('who won the world cup in 1974?', query => $$SELECT question, answer FROM support.answers_train$$);
+\else
+\echo '6. left out: support/answers_train.parquet is not in the data folder'
+\endif
+
+\if :has_chinese
+\echo '7. Chinese reviews: characters and their neighbours are read, so no list of words is needed. Judged on 2,000 reviews that were held out.'
+DROP TABLE IF EXISTS chinese;
+CREATE TABLE chinese AS
+SELECT text, positive, row_number() OVER (ORDER BY md5(text), positive) AS place FROM reviews.reviews_zh_train WHERE trim(text) <> '' AND positive IS NOT NULL;
+SELECT epoch, rows, round(validation_loss, 4) AS validation_loss, round(seconds) AS seconds, version
+FROM finetune('review_zh', $$SELECT text, positive FROM chinese WHERE place > 2000$$, 'positive', task => 'text_classification', ensembles => 1, epochs => 6)
+WHERE version IS NOT NULL;
+SELECT class, round(f1, 3) AS f1, support FROM ml.classification_report(
+    $$SELECT positive::text AS label, ai.classify(text, model => 'review_zh') AS predicted FROM chinese WHERE place <= 2000$$) ORDER BY class;
+\else
+\echo '7. left out: reviews/reviews_zh_train.parquet is not in the data folder'
+\endif
