@@ -76,11 +76,8 @@ fn rows() -> Result<Vec<RecordBatch>> {
 fn measured(query: &str, batches: Vec<RecordBatch>, partitions: usize) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let absent = "the benchmark runs no model";
-    let sources = Sources {
-        library: Box::new(|| Err(absent.to_owned())),
-        language: Box::new(|| Err(absent.to_owned())),
-        encoders: Vec::new(),
-    };
+    let sources =
+        Sources { library: Box::new(|| Err(absent.to_owned())), language: Box::new(|| Err(absent.to_owned())), encoders: Vec::new() };
     let models = Arc::new(Models::open(folder.path(), Device::Cpu, sources, Limits::default())?);
     let config = SessionConfig::new().with_target_partitions(partitions);
     let builder = SessionStateBuilder::new().with_default_features().with_config(config);

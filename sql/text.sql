@@ -14,19 +14,19 @@ SELECT stars, count(*) AS reviews, round(avg(sentiment), 2) AS sentiment, bar(1 
 SELECT lang, count(*) AS reviews, round(auc(CAST(stars >= 4 AS int), sentiment), 3) AS auc FROM felt WHERE stars <> 3 GROUP BY lang ORDER BY reviews DESC;
 
 \echo '2. The least pleased customers, and what they write about. The labels are chosen here and now.'
-SELECT round(sentiment, 2) AS sentiment, ai.classify(text, ARRAY['late delivery', 'broken or bad quality', 'wrong size or fit', 'not as described'], model => 'e5') AS about, text
-FROM felt ORDER BY sentiment LIMIT 8;
+SELECT round(sentiment, 2) AS sentiment, ai.classify(text, ARRAY['late delivery', 'bad quality', 'wrong size or fit', 'no answer from the support']) AS about, text
+FROM felt WHERE lang = 'en' ORDER BY sentiment LIMIT 8;
 
 \echo '3. Sentiment by month, and the alert of a monitoring job: months whose mean lies two standard errors below that of all months before.'
 DROP TABLE IF EXISTS by_month;
 CREATE TABLE by_month AS
 SELECT date_trunc('month', ts) AS month, count(*) AS reviews, avg(sentiment) AS sentiment, stddev(sentiment) AS spread FROM felt GROUP BY 1;
 
-SELECT to_char(month, 'YYYY-MM') AS month, reviews, round(sentiment, 2) AS sentiment, bar(1 + sentiment, 0, 2, 20) AS " " FROM by_month ORDER BY month;
+SELECT CAST(month AS date) AS month, reviews, round(sentiment, 2) AS sentiment, bar(1 + sentiment, 0, 2, 20) AS " " FROM by_month ORDER BY month;
 WITH known AS (
     SELECT *, avg(sentiment) OVER (ORDER BY month ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM by_month
 )
-SELECT to_char(month, 'YYYY-MM') AS alert, reviews, round(sentiment, 2) AS sentiment, round(before, 2) AS before
+SELECT CAST(month AS date) AS alert, reviews, round(sentiment, 2) AS sentiment, round(before, 2) AS before
 FROM known WHERE sentiment < before - 2 * spread / sqrt(reviews) ORDER BY month;
 
 \echo '4. Search by meaning: keep the vectors, ask for anything.'
@@ -52,10 +52,10 @@ DROP TABLE IF EXISTS told;
 CREATE TABLE told AS SELECT text, intent AS label, ai.classify(text, model => 'shop_intent') AS predicted FROM asked WHERE held;
 \echo '   The intents that are told worst, and all together:'
 (SELECT class, round(precision, 3) AS precision, round(recall, 3) AS recall, round(f1, 3) AS f1, support
- FROM ml.classification_report($$SELECT label, predicted FROM told$$) WHERE class NOT IN ('accuracy', 'macro avg', 'weighted avg', 'micro avg') ORDER BY f1 LIMIT 5)
+ FROM ml.classification_report($$SELECT label, predicted FROM told$$, 'label', 'predicted') WHERE class NOT IN ('accuracy', 'macro avg', 'weighted avg', 'micro avg') ORDER BY f1 LIMIT 5)
 UNION ALL
 (SELECT class, round(precision, 3), round(recall, 3), round(f1, 3), support
- FROM ml.classification_report($$SELECT label, predicted FROM told$$) WHERE class IN ('accuracy', 'macro avg', 'weighted avg', 'micro avg') ORDER BY class);
+ FROM ml.classification_report($$SELECT label, predicted FROM told$$, 'label', 'predicted') WHERE class IN ('accuracy', 'macro avg', 'weighted avg', 'micro avg') ORDER BY class);
 SELECT question, ai.classify(question, model => 'shop_intent') AS intent
 FROM (VALUES ('i want my money back'), ('where''s my stuff??'), ('change the delivery adress of my order')) AS v(question);
 \else
@@ -81,7 +81,7 @@ SELECT epoch, rows, round(validation_loss, 4) AS validation_loss, round(seconds)
 FROM finetune('review_zh', $$SELECT text, positive FROM chinese WHERE place > 2000$$, 'positive', task => 'text_classification', ensembles => 1, epochs => 6)
 WHERE version IS NOT NULL;
 SELECT class, round(f1, 3) AS f1, support FROM ml.classification_report(
-    $$SELECT positive::text AS label, ai.classify(text, model => 'review_zh') AS predicted FROM chinese WHERE place <= 2000$$) ORDER BY class;
+    $$SELECT positive::text AS label, ai.classify(text, model => 'review_zh') AS predicted FROM chinese WHERE place <= 2000$$, 'label', 'predicted') ORDER BY class;
 \else
 \echo '7. left out: reviews/reviews_zh_train.parquet is not in the data folder'
 \endif

@@ -110,6 +110,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
         Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step.").or("0"),
         Parameter::value("value_dropout", Type::Double, "A value seen c times counts as unseen in a share v / (v + c) of its uses.").or("10"),
+        Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step.").or("0"),
         Parameter::value("label_smoothing", Type::Double, "Labels are moved this share of the way to one half.").or("0"),
         Parameter::value("adversarial", Type::Double, "Length by which embeddings are moved against the loss in a second pass; 0 leaves it out.")
             .or("0"),
@@ -465,6 +466,7 @@ fn options(arguments: &Constants, labels: usize) -> Result<TrainOptions, Error> 
         l2: share("l2")?,
         dropout: share("dropout")?,
         value_dropout: share("value_dropout")?,
+        token_dropout: share("token_dropout")?,
         label_smoothing: share("label_smoothing")?,
         adversarial: share("adversarial")?,
         positive_weight: arguments.optional_double("positive_weight").map(|value| value as f32),

@@ -116,6 +116,9 @@ pub struct TrainOptions {
     /// A value seen c times in the training rows counts as unseen in a share of v / (v + c) of its uses, so that what unseen values mean is
     /// learned and a rare value is not learned by heart.
     pub value_dropout: f32,
+    /// Share of the items of a list and of the n-grams of a text that are left out in a step, below 1; the others count for them.
+    #[serde(default)]
+    pub token_dropout: f32,
     /// Labels are moved this share of the way to one half (Szegedy et al. 2016).
     pub label_smoothing: f32,
     /// Length by which the embeddings of a row are moved against the loss in a second pass (Miyato et al. 2017); 0 leaves it out.
@@ -167,6 +170,7 @@ impl Default for TrainOptions {
             l2: 0.0,
             dropout: 0.0,
             value_dropout: 10.0,
+            token_dropout: 0.0,
             label_smoothing: 0.0,
             adversarial: 0.0,
             positive_weight: Some(1.0),
@@ -255,6 +259,7 @@ impl TrainOptions {
         share("l2", self.l2, 10.0)?;
         share("dropout", self.dropout, 1.0)?;
         share("value_dropout", self.value_dropout, 1000.0)?;
+        share("token_dropout", self.token_dropout, 1.0)?;
         share("label_smoothing", self.label_smoothing, 1.0)?;
         share("adversarial", self.adversarial, 100.0)?;
         share("validation", self.validation, 0.9)?;

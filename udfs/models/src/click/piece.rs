@@ -57,6 +57,7 @@ pub(super) struct Treatment<'a> {
     pub(super) adversarial: f32,
     /// For each row of the table, the chance that a use is hidden; empty for none.
     pub(super) chances: &'a [f32],
+    pub(super) token_dropout: f32,
 }
 
 /// Some rows of a batch: buffers that are kept between steps.
@@ -91,6 +92,9 @@ impl Piece {
         self.encode(step, rows, |places| {
             if !how.chances.is_empty() {
                 step.encoding.hide(places, how.chances, &mut rng);
+            }
+            if how.token_dropout > 0.0 {
+                step.encoding.thin(places, how.token_dropout, &mut rng);
             }
         });
         self.label(step, how, rows);

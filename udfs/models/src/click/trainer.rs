@@ -357,6 +357,7 @@ impl<'a> Trainer<'a> {
             dropout: options.dropout,
             adversarial: options.adversarial,
             chances: &self.chances,
+            token_dropout: self.options.token_dropout,
         };
         let scoring = self.scoring(&self.training);
         let shared = scoring.step(block, before);

@@ -329,6 +329,17 @@ impl Encoding {
         }
     }
 
+    /// Leaves out a share of the items of every list; the others count for them. A list keeps what tells that it is empty.
+    pub(crate) fn thin(&self, places: &mut Places, share: f32, rng: &mut impl Rng) {
+        let bags = self.readers.iter().filter(|reader| matches!(reader.sink, Sink::Bag));
+        let bags: Vec<(u32, u32)> = bags.map(|reader| (reader.field as u32, reader.lookup.vocabulary.offset)).collect();
+        places.pooled.retain_mut(|summand| {
+            let item = bags.iter().any(|(field, nothing)| summand.field == *field && summand.place != *nothing);
+            summand.weight /= if item { 1.0 - share } else { 1.0 };
+            !item || rng.random::<f32>() >= share
+        });
+    }
+
     /// Writes the numeric inputs of these rows into the last columns of `x`, which has `width` columns.
     pub(crate) fn numbers(&self, batch: &Batch, rows: &[u32], x: &mut [f32], width: usize) {
         for reader in &self.readers {

@@ -289,7 +289,8 @@ impl<'a> Learner<'a> {
                 if rare || seen.counts.values().all(|count| *count < MIN_COUNTS[0]) {
                     return unused("its texts are short or have no words in common");
                 }
-                let (vocabulary, known) = counted(MIN_COUNTS[0], KNOWN / 8);
+                let least = if column.treatment == Some(Treatment::Ngrams) { 2 } else { MIN_COUNTS[0] };
+                let (vocabulary, known) = counted(least, KNOWN / 8);
                 (Kind::Bag(vocabulary), known)
             }
             Values::Vector => {
