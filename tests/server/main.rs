@@ -18,4 +18,5 @@ mod script;
 mod slt;
 mod stop;
 mod storage;
+mod texts;
 mod transactions;

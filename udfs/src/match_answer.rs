@@ -29,6 +29,26 @@ use crate::usage::{Meter, Progress};
 /// What the likeness of meaning counts; the rest is for the words in common.
 const MEANING: f64 = 0.7;
 
+/// Sentences that answer nothing. How near an encoder puts them to a question is where its likeness begins: about 0 for some, 0.76 for others.
+const ELSEWHERE: [&str; 16] = [
+    "The sky is clear tonight and the stars are bright.",
+    "He plays the piano every morning before work.",
+    "Mountains are covered with snow in winter.",
+    "The committee published its annual report.",
+    "Add two eggs and stir the batter slowly.",
+    "The train to the coast leaves at noon.",
+    "Photosynthesis turns light into chemical energy.",
+    "My grandmother was born in a small village.",
+    "The team won the match in the last minute.",
+    "A triangle has three sides.",
+    "Birds migrate south when it gets cold.",
+    "The museum opens at ten on Sundays.",
+    "She painted the fence green.",
+    "The river flows into the sea.",
+    "They discovered an ancient temple in the desert.",
+    "Water boils at a hundred degrees.",
+];
+
 /// More rows than these are not searched anew for one question.
 const MOST: usize = 1 << 20;
 
@@ -51,7 +71,11 @@ pub static DECLARATION: Function = Function {
         Column::new("question", Type::Text, "The known question."),
         Column::new("answer", Type::Text, "Its answer."),
         Column::new("score", Type::Double, "0.7 `meaning` + 0.3 `words`."),
-        Column::new("meaning", Type::Double, "`ai.similarity` of the two questions."),
+        Column::new(
+            "meaning",
+            Type::Double,
+            "How near the two questions are: 1 for the same, and 0 for what is no nearer than sentences on anything else, whatever the encoder's cosines.",
+        ),
         Column::new(
             "words",
             Type::Double,
@@ -235,7 +259,7 @@ impl ExecutionPlan for MatchExec {
             meter.report();
             let good = found.iter().take(wanted.top_k).take_while(|found| found.score >= wanted.min_score).count();
             if let (0, Some(best)) = (good, found.first()) {
-                let message = format!("{}: no good answer, the best score is {:.2}", DECLARATION.name, best.score);
+                let message = format!("{}: no good answer, the best score is {:.3}", DECLARATION.name, best.score);
                 notice::send(context.session_config(), Severity::Notice, format!("{message} and min_score {}", wanted.min_score));
             }
             known.rows(&found[..good])
@@ -298,8 +322,11 @@ impl Known {
         let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
         let vectors = encoder::embed(models, wanted.model.as_deref(), texts, meter).await?;
         let Some((Some(asked), known)) = vectors.split_first() else { return exec_err!("{} has no question", DECLARATION.name) };
+        let elsewhere = ELSEWHERE.iter().map(|sentence| (*sentence).to_owned()).collect();
+        let elsewhere = encoder::vectors(models, wanted.model.as_deref(), elsewhere).await?.vectors;
+        let floor = elsewhere.iter().filter_map(|vector| cosine(asked, vector)).sum::<f64>() / ELSEWHERE.len() as f64;
         let found = known.iter().zip(shares).enumerate().filter_map(|(row, (vector, words))| {
-            let meaning = cosine(asked, vector.as_ref()?)?;
+            let meaning = ((cosine(asked, vector.as_ref()?)? - floor) / (1.0 - floor).max(f64::MIN_POSITIVE)).max(0.0);
             Some(Found { row, score: MEANING * meaning + (1.0 - MEANING) * words, meaning, words })
         });
         let mut found: Vec<Found> = found.collect();
