@@ -100,15 +100,22 @@ impl Encoders {
         let imported = self.imported(name)?;
         let key = imported.as_ref().map(|(name, encoder)| format!("{name} {}", encoder.folder().display())).unwrap_or_default();
         self.resident.get(key, || {
-            let encoder = match imported {
-                Some((_, encoder)) => encoder,
-                None => {
-                    let Checkpoint { source, cache, .. } = self.installed()?;
-                    Encoder::prepare(&source, &cache, EXACT)?
-                }
-            };
+            let encoder = self.files(imported)?;
             Engine::start(&runtime()?, &encoder, Limits::default())
         })
+    }
+
+    /// The files of the encoder of this name, or of the installed one, which are prepared if they are not yet.
+    pub(crate) fn prepared(&self, name: Option<&str>) -> Result<Encoder> {
+        self.files(self.imported(name)?)
+    }
+
+    fn files(&self, imported: Option<(ModelName, Encoder)>) -> Result<Encoder> {
+        if let Some((_, encoder)) = imported {
+            return Ok(encoder);
+        }
+        let Checkpoint { source, cache, .. } = self.installed()?;
+        Encoder::prepare(&source, &cache, EXACT)
     }
 
     /// Prepares a checkpoint under a name of its own.
