@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does a text model of `finetune`, with no setting but text and label, tell classes better than TF-IDF and logistic regression?
 
-    texts.py --binary PATH --set reviews_zh|reviews_en|banking77 [--base ngram|minilm]
+    texts.py --binary PATH --set reviews_zh|reviews_en|banking77 [--base ngram|minilm] [--method head|full|lora]
 
 Ends with a JSON object for run.py: macro-F1 in per cent of held-out rows, ours and the peer's. Held out are the rows whose number in the order
 of the text's MD5 is a multiple of five; both sides get the others, ours through SQL. The peer is scikit-learn's TfidfVectorizer (1-2 character
@@ -48,7 +48,7 @@ def main():
         train, held = (server.rows(f"SELECT text, label FROM split WHERE held = {side} ORDER BY md5(text)") for side in ("false", "true"))
         started = time.monotonic()
         server.rows(f"""SELECT * FROM finetune('texts', $$SELECT text, label FROM split WHERE NOT held$$, 'label', task => 'text_classification',
-            base => '{arguments.base}')""")
+            base => '{arguments.base}', method => {f"'{arguments.method}'" if arguments.method else 'NULL'})""")
         seconds = time.monotonic() - started
         given = server.rows("SELECT ai.classify(text, model => 'texts') AS label FROM split WHERE held ORDER BY md5(text)")["label"]
     f1 = 100 * f1_score(held["label"], given, average="macro")
@@ -62,6 +62,7 @@ if __name__ == "__main__":
     parser.add_argument("--binary", required=True)
     parser.add_argument("--set", choices=SETS, required=True)
     parser.add_argument("--base", default="ngram")
+    parser.add_argument("--method")
     arguments = parser.parse_args()
     try:
         main()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
@@ -13,7 +14,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use stratagem_models::encoder::cosine;
 use stratagem_models::model::Model;
-use stratagem_models::text::{grams, numbers};
+use stratagem_models::text::{Shares, grams, numbers};
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
@@ -21,6 +22,7 @@ use crate::embed::{model, model_of};
 use crate::encoder;
 use crate::error::Error;
 use crate::models::{Held, Models};
+use crate::stop::StopOnDrop;
 use crate::usage::Meter;
 
 /// The declaration of `ai.classify`.
@@ -110,14 +112,18 @@ impl Classify {
         let model = model.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?;
         let Model::Text(text) = &*model else { return exec_err!("{} is no text model", held.pinned()) };
         let rows: &StringArray = texts.as_string();
-        let batch = match &text.text().encoder {
-            None => grams(rows.iter().flatten()).0,
-            Some(encoder) => {
+        let shares = match (&text.text().tuned, &text.text().encoder) {
+            (Some(tuned), _) => {
+                let read = read(Arc::clone(&model), rows.iter().flatten().map(str::to_owned).collect()).await?;
+                meter.read(read.tokens, read.truncated, tuned.max_tokens());
+                read.values
+            }
+            (None, None) => text.shares(&grams(rows.iter().flatten()).0).map_err(Error::from)?,
+            (None, Some(encoder)) => {
                 let vectors = encoder::embed(&self.models, Some(encoder), Arc::clone(&texts), meter).await?;
-                numbers(vectors.iter().flatten().map(|vector| &**vector))
+                text.shares(&numbers(vectors.iter().flatten().map(|vector| &**vector))).map_err(Error::from)?
             }
         };
-        let shares = text.shares(&batch).map_err(Error::from)?;
         let classes = &text.text().classes;
         let mut likeliest = shares.chunks_exact(classes.len()).map(|shares| {
             let best = shares.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
@@ -125,6 +131,23 @@ impl Classify {
         });
         let of = |row: usize| if rows.is_valid(row) { likeliest.next().flatten() } else { None };
         Ok(Arc::new((0..rows.len()).map(of).collect::<StringArray>()))
+    }
+}
+
+/// The classes of texts by a model with an encoder of its own. They are computed on other threads, which stop when nobody waits any more.
+async fn read(model: Arc<Model>, texts: Vec<String>) -> Result<Shares> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let _stop = StopOnDrop(Arc::clone(&stop));
+    let work = move || {
+        let Model::Text(text) = &*model else { return exec_err!("the model is no text model") };
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        text.read(&texts, &stop).map_err(|error| Error::Model(error).into())
+    };
+    // The end of this future must not wait for the work: the flag ends it.
+    match tokio::task::spawn_blocking(work).await {
+        Ok(shares) => shares,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(_) => exec_err!("the server ends"),
     }
 }
 

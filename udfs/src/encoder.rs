@@ -119,13 +119,12 @@ impl Encoders {
     /// The encoder of this name, or the first installed one. The first call loads it, and prepares an installed one.
     pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
         let found = self.find(name)?;
-        self.resident.get(key(&found), || {
-            let encoder = match found {
-                Found::Imported(_, encoder) => encoder,
-                Found::Installed(_, Checkpoint { source, cache, .. }) => Encoder::prepare(&source, &cache, EXACT)?,
-            };
-            Engine::start(&runtime()?, &encoder, Limits::default())
-        })
+        self.resident.get(key(&found), || Engine::start(&runtime()?, &files(found)?, Limits::default()))
+    }
+
+    /// The files of the encoder of this name, or of the first installed one, which are prepared if they are not yet.
+    pub(crate) fn prepared(&self, name: Option<&str>) -> Result<Encoder> {
+        files(self.find(name)?)
     }
 
     /// Prepares a checkpoint under a name of its own.
@@ -166,6 +165,14 @@ impl Encoders {
             })
         });
         known.collect()
+    }
+}
+
+/// The files of an encoder; those of an installed one are prepared if they are not yet.
+fn files(found: Found) -> Result<Encoder> {
+    match found {
+        Found::Imported(_, encoder) => Ok(encoder),
+        Found::Installed(_, Checkpoint { source, cache, .. }) => Encoder::prepare(&source, &cache, EXACT),
     }
 }
 

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use stratagem_models::click::{Split, TrainOptions};
+use stratagem_models::encoder::tune::Tune;
 use stratagem_models::examples::Block;
 use stratagem_models::features::{Batch, Column as RawColumn};
 use stratagem_models::registry::ModelName;
@@ -61,7 +62,8 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "method",
             Type::Text,
-            "For `text_classification`: `head` trains a net on the vectors of the encoder `base`, which stays as it is. NULL is the way of the base.",
+            "For `text_classification` with an encoder as `base`: `head` (also for NULL) trains a net on its vectors, and the encoder stays as it is; `full` \
+             trains the encoder itself and a linear head; `lora` trains low-rank changes of its matrices (Hu et al. 2021) and a linear head.",
         )
         .or("NULL"),
         Parameter::value("treatment", Type::Text, "For `uplift`: the column that tells who was treated, boolean, or 0 and 1.").or("NULL"),
@@ -93,22 +95,36 @@ pub static DECLARATION: Function = Function {
         )
         .or("NULL"),
         Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights. For `text_classification` what reads the texts: `ngram` (also for NULL), n-grams of words and characters, in any language; or a text encoder of `ml.encoders`.").or("NULL"),
+        Parameter::value("rank", Type::Integer, "For `lora`: the rank of the changes. NULL is 8.").or("NULL"),
+        Parameter::value("alpha", Type::Double, "For `lora`: the changes count alpha / rank times. NULL is twice the rank.").or("NULL"),
+        Parameter::value(
+            "targets",
+            Type::Text,
+            "For `lora`: the matrices of each layer that are changed, of `query`, `key`, `value`, `output`, `up` and `down`. NULL is `'query, value'`.",
+        )
+        .or("NULL"),
+        Parameter::value("max_length", Type::Integer, "For `full` and `lora`: the most tokens of a text that are read. NULL is 128.").or("NULL"),
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
-        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most.").or("15"),
+        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 4 for `full`, 6 for `lora`.").or("NULL"),
         Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows.").or("NULL"),
         Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding.").or("16"),
         Parameter::value("cross_layers", Type::Integer, "Cross layers of `dcnv2`.").or("2"),
         Parameter::value("hidden", Type::Text, "Widths of the hidden layers.").or("'128, 64'"),
         Parameter::value("experts", Type::Integer, "Experts of `mmoe`.").or("4"),
-        Parameter::value("learning_rate", Type::Double, "The learning rate of the dense part of the net (AdamW).").or("0.002"),
+        Parameter::value(
+            "learning_rate",
+            Type::Double,
+            "The learning rate of the dense part of the net (AdamW), or of an encoder. NULL is 0.002; 0.00005 for `full`, 0.001 for `lora`.",
+        )
+        .or("NULL"),
         Parameter::value("table_learning_rate", Type::Double, "The learning rate of the embeddings (row-wise Adagrad).").or("0.1"),
-        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`.")
-            .or("'constant'"),
-        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0.").or("0"),
+        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`. NULL is `constant`; `linear` for `full` and `lora`.")
+            .or("NULL"),
+        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0. NULL is 0; 0.1 for `full` and `lora`.").or("NULL"),
         Parameter::value("weight_decay", Type::Double, "Decoupled weight decay of the dense part.").or("0.01"),
         Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
-        Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step.").or("0"),
+        Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step; of the vectors of texts, and of what low-rank changes read. NULL is 0; 0.1 for `full` and `lora`.").or("NULL"),
         Parameter::value("value_dropout", Type::Double, "A value seen c times counts as unseen in a share v / (v + c) of its uses.").or("10"),
         Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step.").or("0"),
         Parameter::value("label_smoothing", Type::Double, "Labels are moved this share of the way to one half.").or("0"),
@@ -120,7 +136,7 @@ pub static DECLARATION: Function = Function {
             .or("1"),
         Parameter::value("calibration", Type::Text, "Correction of the probabilities on the held-out rows: `none`, `temperature` or `isotonic`.")
             .or("'none'"),
-        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged.").or("3"),
+        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 1, and no more, for `full` and `lora`.").or("NULL"),
         Parameter::value("trials", Type::Integer, "Settings to try: the given one, then random ones near it. The best one is kept.").or("1"),
         Parameter::value("split", Type::Text, "Which rows are held out: `random`, `time` (the last ones by `split_col`) or `column` (where `split_col` is true).")
             .or("'random'"),
@@ -177,7 +193,10 @@ pub static DECLARATION: Function = Function {
            has the figures of the whole model.\n\n\
            With `task => 'text_classification'` the query has two columns, a text and its class (text, a whole number or a boolean), and `ai.classify(text, \
            model => ...)` then gives the class of a text. The net is that of `dcnv2`; its loss is the cross-entropy of the classes, which `validation_loss` \
-           shows. Rows without a text are left out, and of very long texts only the beginning is read: notices count both. `ml.evaluations` has the \
+           shows. With `method => 'full'` or `'lora'` the encoder learns too: its step is one of AdamW with the length of the gradient held to 1, on batches \
+           of texts of about one length (16 texts, 32 from 2048 rows up). `value_dropout` and the sizes of nets mean nothing to it, and ensembles, \
+           trials and `adversarial` are not for it. `ml.evaluations` then counts the weights, `parameters` and `trainable_parameters`. \
+           Rows without a text are left out, and of very long texts only the beginning is read: notices count both. `ml.evaluations` has the \
            accuracy and the macro F1 of the held-out rows.",
     example: "SELECT epoch, train_loss, validation_auc, version\n\
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
@@ -283,9 +302,9 @@ impl Training {
         if arguments.text("task")? == TEXT {
             return Self::of_texts(models, name, arguments, schema, query);
         }
-        if arguments.optional_text("method").is_some() {
+        if let Some(argument) = texts::OWN.iter().find(|argument| !arguments.literal(argument).is_null()) {
             return Err(Error::InvalidValue {
-                object: "argument method of finetune".to_owned(),
+                object: format!("argument {argument} of finetune"),
                 reason: "is for text models only".to_owned(),
                 hint: Some(format!("write task => '{TEXT}' with it")),
             });
@@ -299,7 +318,7 @@ impl Training {
         if let Some(conversion) = arguments.optional_text("conversion").filter(|_| uplift.is_none()) {
             labels.push(label(conversion, "conversion", schema)?);
         }
-        let options = options(arguments, labels.len())?;
+        let options = options(arguments, labels.len(), TrainOptions::default())?;
         let uplift = uplift.map(|(plan, others)| {
             labels[0].answer = Answer::Number;
             labels.extend(others);
@@ -324,9 +343,11 @@ impl Training {
     }
 
     fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
-        let options = options(arguments, 1)?;
+        let tune = texts::tune(arguments)?;
+        let usual = tune.as_ref().map_or_else(TrainOptions::default, |tune| Tune::options(tune.method));
+        let options = options(arguments, 1, usual)?;
         let split = split(arguments, &options, schema)?;
-        let (texts, label, columns) = texts::plan(models, arguments, schema, split)?;
+        let (texts, label, columns) = texts::plan(models, arguments, tune, schema, split)?;
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
         let (encoder, labels) = (Encoder::default(), vec![label]);
         let query = query.to_owned();
@@ -442,15 +463,17 @@ fn split(arguments: &Constants, options: &TrainOptions, schema: &Schema) -> Resu
     })
 }
 
-fn options(arguments: &Constants, labels: usize) -> Result<TrainOptions, Error> {
+/// The options that the arguments ask for; those that are NULL are the usual ones.
+fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<TrainOptions, Error> {
     let needed = |name: &str| Error::value(format!("argument {name} of finetune"), "is NULL");
     let count = |name: &str| arguments.count(name)?.ok_or_else(|| needed(name));
     let size = |name: &str| arguments.count::<usize>(name)?.ok_or_else(|| needed(name));
     let share = |name: &str| arguments.double(name).map(|value| value as f32);
+    let chosen = |name: &str, usual: f32| arguments.optional_double(name).map_or(usual, |value| value as f32);
     let default = if labels > 1 { "esmm" } else { "dcnv2" };
     let options = TrainOptions {
         model_type: arguments.optional_text("model_type").unwrap_or(default).parse()?,
-        epochs: count("epochs")?,
+        epochs: arguments.count("epochs")?.unwrap_or(usual.epochs),
         batch_size: arguments.count("batch_size")?,
         embedding_dim: size("embedding_dim")?,
         cross_layers: size("cross_layers")?,
@@ -458,13 +481,13 @@ fn options(arguments: &Constants, labels: usize) -> Result<TrainOptions, Error> 
         experts: size("experts")?,
         // A text model knows its classes when the rows have been read.
         classes: 0,
-        learning_rate: share("learning_rate")?,
+        learning_rate: chosen("learning_rate", usual.learning_rate),
         table_learning_rate: share("table_learning_rate")?,
-        schedule: arguments.text("schedule")?.parse()?,
-        warmup: share("warmup")?,
+        schedule: arguments.optional_text("schedule").map_or(Ok(usual.schedule), str::parse)?,
+        warmup: chosen("warmup", usual.warmup),
         weight_decay: share("weight_decay")?,
         l2: share("l2")?,
-        dropout: share("dropout")?,
+        dropout: chosen("dropout", usual.dropout),
         value_dropout: share("value_dropout")?,
         token_dropout: share("token_dropout")?,
         label_smoothing: share("label_smoothing")?,
@@ -472,7 +495,7 @@ fn options(arguments: &Constants, labels: usize) -> Result<TrainOptions, Error> 
         positive_weight: arguments.optional_double("positive_weight").map(|value| value as f32),
         negative_sampling: share("negative_sampling")?,
         calibration: arguments.text("calibration")?.parse()?,
-        ensembles: count("ensembles")?,
+        ensembles: arguments.count("ensembles")?.unwrap_or(usual.ensembles),
         trials: count("trials")?,
         split: arguments.text("split")?.parse()?,
         validation: share("validation")?,

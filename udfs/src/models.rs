@@ -199,7 +199,8 @@ impl Models {
         if let Some(model) = &*model {
             return Ok(Arc::clone(model));
         }
-        let loaded = Arc::new(Model::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version)?);
+        let bases = |name: &str| self.encoders.prepared(Some(name));
+        let loaded = Arc::new(Model::load_with(&self.runtime()?, &self.registry, &pinned.name, pinned.version, &bases)?);
         Ok(Arc::clone(model.insert(loaded)))
     }
 
@@ -231,6 +232,11 @@ impl Models {
     /// The text encoder of this name, or the first installed one, in memory. The first call may take seconds.
     pub(crate) fn encoder(&self, name: Option<&str>) -> Result<Arc<encoder::Engine>> {
         self.encoders.engine(name, || self.runtime())
+    }
+
+    /// The files of the encoder of this name.
+    pub(crate) fn encoder_files(&self, name: &str) -> Result<encoder::Encoder> {
+        self.encoders.prepared(Some(name))
     }
 
     /// What is known of the encoder that a name, or none, stands for.

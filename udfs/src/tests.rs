@@ -40,6 +40,7 @@ mod scoring;
 mod strategies;
 mod texts;
 mod training;
+mod tuning;
 mod uplift;
 mod usage;
 

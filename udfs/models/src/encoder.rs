@@ -7,6 +7,7 @@ mod graph;
 mod memory;
 mod prepare;
 mod tokens;
+pub mod tune;
 
 pub use config::{Family, Pooling};
 pub use engine::{Embedded, Engine, Limits};

@@ -24,7 +24,7 @@ use self::signature::{Input, Output, Provenance, Signature};
 use crate::click::{self, Progress, TrainOptions};
 use crate::error::{Error, Result};
 use crate::foreign::{Element, Foreign, GRAPH, Outline};
-use crate::model::Model;
+use crate::model::{Model, no_bases};
 use crate::registry::{self, Kind, Manifest, ModelName, Registry, Source, Stored};
 use crate::runtime::Runtime;
 
@@ -156,7 +156,7 @@ pub fn import(runtime: &Arc<Runtime>, registry: &Registry, from: &Path, import: 
             return Err(Error::data(format!("{object} is an export, whose columns have names"), "leave out --columns"));
         }
         let Stored { manifest, files } = registry::read_folder(&from.join(VERSION), &object, MOST_BYTES)?;
-        Model::new(runtime, &object, Stored { manifest: manifest.clone(), files: files.clone() })?;
+        Model::new(runtime, &object, Stored { manifest: manifest.clone(), files: files.clone() }, &no_bases)?;
         (manifest, files)
     } else {
         let graph = registry::read_file(from, MOST_BYTES)?;

@@ -185,6 +185,11 @@ impl Graph {
         Ok(())
     }
 
+    /// The input of this name.
+    pub(crate) fn find(&self, input: &str) -> Option<Tensor> {
+        self.values.iter().position(|value| matches!(&value.origin, Origin::Input(name) if name == input)).map(Tensor)
+    }
+
     /// The shape of a value.
     pub fn shape(&self, tensor: Tensor) -> &Shape {
         &self.values[tensor.0].shape

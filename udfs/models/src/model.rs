@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use crate::click::{self, ClickModel, Scores};
+use crate::encoder::{Encoder, tune};
 use crate::error::{Error, Result};
 use crate::features::Batch;
 use crate::foreign::{Foreign, GRAPH, Plain};
 use crate::registry::{Kind, ModelName, Registry, Stored};
 use crate::runtime::Runtime;
-use crate::text::TextModel;
+use crate::text::{Text, TextModel};
 use crate::uplift::UpliftModel;
+
+/// Where there are no encoders.
+pub(crate) fn no_bases(name: &str) -> Result<Encoder> {
+    Err(Error::NoSuchModel { name: name.to_owned(), known: Vec::new() })
+}
 
 /// A model, ready to score. It may be used by many threads at a time.
 #[derive(Debug)]
@@ -38,11 +44,22 @@ impl Model {
     ///
     /// Errors: [`Error::NoSuchModel`], [`Error::NoSuchVersion`], [`Error::Corrupt`], [`Error::Runtime`].
     pub fn load(runtime: &Arc<Runtime>, registry: &Registry, name: &ModelName, version: u32) -> Result<Self> {
-        Self::new(runtime, &format!("model \"{name}@{version}\""), registry.read(name, version)?)
+        Self::load_with(runtime, registry, name, version, &no_bases)
+    }
+
+    /// As [`Model::load`]; `bases` finds the encoder that a model was made of by low-rank changes.
+    pub fn load_with(
+        runtime: &Arc<Runtime>,
+        registry: &Registry,
+        name: &ModelName,
+        version: u32,
+        bases: &dyn Fn(&str) -> Result<Encoder>,
+    ) -> Result<Self> {
+        Self::new(runtime, &format!("model \"{name}@{version}\""), registry.read(name, version)?, bases)
     }
 
     /// A version by its files; `object` is named in errors.
-    pub(crate) fn new(runtime: &Arc<Runtime>, object: &str, mut stored: Stored) -> Result<Self> {
+    pub(crate) fn new(runtime: &Arc<Runtime>, object: &str, mut stored: Stored, bases: &dyn Fn(&str) -> Result<Encoder>) -> Result<Self> {
         match stored.manifest.kind {
             Kind::Click => {
                 let stored = click::Stored::new(object, stored.manifest, stored.files)?;
@@ -51,6 +68,9 @@ impl Model {
             Kind::Uplift(_) => {
                 let stored = click::Stored::new(object, stored.manifest, stored.files)?;
                 Ok(Self::Uplift(Box::new(stored.into_uplift(runtime)?)))
+            }
+            Kind::Text(ref text @ Text { tuned: Some(ref tuned), .. }) => {
+                Ok(Self::Text(Box::new(tune::load(runtime, object, text, tuned, stored.files, bases)?)))
             }
             Kind::Text(_) => {
                 let stored = click::Stored::new(object, stored.manifest, stored.files)?;

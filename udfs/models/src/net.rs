@@ -376,7 +376,7 @@ impl Net {
 }
 
 /// The cross-entropy `[n, 1]` of classes: labels are shares of a row that add up to 1.
-fn class_entropy(graph: &mut Graph, logits: Tensor, labels: Tensor) -> Result<Tensor> {
+pub(crate) fn class_entropy(graph: &mut Graph, logits: Tensor, labels: Tensor) -> Result<Tensor> {
     // Softmax rounds the probability of a class that is out of the question to 0, which has no logarithm.
     let (least, sign) = (graph.scalar(1e-7), graph.scalar(-1.0));
     let shares = graph.softmax(logits)?;

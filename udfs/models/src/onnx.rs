@@ -160,6 +160,11 @@ impl TensorProto {
         Self { external_data: place, data_location: EXTERNAL, ..Self::raw(name, dims, data_type, Vec::new()) }
     }
 
+    /// Where the bytes of an external constant begin.
+    pub(crate) fn place(&self) -> Option<u64> {
+        self.external_data.iter().find(|entry| entry.key == "offset").and_then(|entry| entry.value.parse().ok())
+    }
+
     pub(crate) fn floats(name: &str, dims: &[usize], values: &[f32]) -> Self {
         Self::raw(name, dims, data_type::FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }

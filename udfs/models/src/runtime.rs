@@ -139,9 +139,29 @@ impl Runtime {
     /// Such a model has hundreds of short products one after another. Waking a sleeping thread for each takes a good part of a step, and spinning
     /// without end takes the processor from whoever else wants it, so threads spin for as long as the gaps between products last.
     pub(crate) fn session_of_file(&self, model: &Path, threads: usize) -> Result<Session> {
+        Ok(self.attentive(threads)?.commit_from_file(model)?)
+    }
+
+    /// As [`Runtime::session_of_file`] for a model in memory whose external weights are `weights` instead of a file of the name `file`.
+    pub(crate) fn session_of_weights(&self, model: &[u8], file: &str, weights: Arc<[u8]>, threads: usize) -> Result<Session> {
+        let mut builder = self.attentive(threads)?.with_external_initializer_file_in_memory(file, weights)?;
+        Ok(builder.commit_from_memory(model)?)
+    }
+
+    /// A session on the device for a model that computes for long, with threads as in [`Runtime::session_of_file`].
+    pub(crate) fn session_for_training(&self, model: &[u8], threads: usize) -> Result<Session> {
+        let mut builder = self.attentive(threads)?;
+        if let Some(provider) = self.provider() {
+            builder = builder.with_execution_providers([provider])?;
+        }
+        Ok(builder.commit_from_memory(model)?)
+    }
+
+    /// With threads that spin for a moment.
+    fn attentive(&self, threads: usize) -> Result<SessionBuilder> {
         const SPIN_MICROSECONDS: &str = "20";
         let builder = self.builder(threads)?.with_intra_op_spinning(true)?;
-        Ok(builder.with_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)?.commit_from_file(model)?)
+        Ok(builder.with_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)?)
     }
 
     fn builder(&self, threads: usize) -> Result<SessionBuilder> {

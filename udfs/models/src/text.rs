@@ -1,7 +1,8 @@
 //! Text models: which of some classes a text is of.
 //!
 //! The nets, the loop and the files are those of click models ([`crate::click`]) with a logit for each class. A text enters as the bag of its
-//! n-grams (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification"), or as its vector by an encoder that is not trained.
+//! n-grams (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification"), or as its vector by an encoder that is not trained. One with an
+//! encoder of its own is made by [`crate::encoder::tune`].
 
 mod model;
 mod ngrams;
@@ -9,7 +10,10 @@ mod train;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::model::TextModel;
+use crate::encoder::tune::Tuned;
+
+pub use self::model::{Shares, TextModel};
+pub(crate) use self::train::{class, judge, strata};
 pub use self::train::{columns, grams, numbers, train};
 
 /// The most classes.
@@ -26,6 +30,9 @@ pub struct Text {
     pub truncated: u64,
     /// How good it is on the held-out rows; none without such rows.
     pub evaluation: Option<Evaluation>,
+    /// How its own encoder was made of that one; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Box<Tuned>>,
 }
 
 /// How good a text model is on the held-out rows.

@@ -19,6 +19,7 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, Repla
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use stratagem_models::click::{self, Progress, Trained};
+use stratagem_models::encoder::tune;
 use stratagem_models::examples::Examples;
 use stratagem_models::registry::{Kind, Outcome, Source};
 use stratagem_models::text;
@@ -245,6 +246,17 @@ fn train(
             }
         };
         let options = &training.options;
+        let source = Source { label: training.label(), query: training.query.clone(), rows: examples.rows() as u64 };
+        if let (Some(texts), Some(base)) = (&training.texts, &rows.base) {
+            let text = texts.model(std::mem::take(&mut rows.classes), rows.seen);
+            let trained = tune::train(runtime, base, &examples, options, text, &mut on_epoch, stop)?;
+            if stop.load(Ordering::Relaxed) {
+                return Err(ModelError::Canceled);
+            }
+            let (last, evaluations) = (trained.kept().clone(), record::text(trained.text()));
+            let version = trained.save(models.registry(), &training.name, source)?;
+            return Ok((Report::Saved { version, last, gain: None, seconds: started.elapsed().as_secs_f64() }, version, evaluations));
+        }
         let trained = match (&training.uplift, &training.texts) {
             (Some(plan), _) => uplift::train(runtime, &examples, options, plan, &mut on_epoch, stop)?,
             (None, Some(texts)) => {
@@ -271,7 +283,6 @@ fn train(
                 let _ = report.send(Report::Numeric);
             }
         }
-        let source = Source { label: training.label(), query: training.query.clone(), rows: examples.rows() as u64 };
         let transform = rows.prepared.take().map(serde_json::to_value).transpose();
         let transform = transform.map_err(|error| ModelError::Corrupt { object: "the TRANSFORM".to_owned(), reason: error.to_string() })?;
         let version = trained.save(models.registry(), &training.name, source, transform)?;

@@ -6,6 +6,7 @@ use stratagem_models::text::Text;
 use stratagem_models::uplift::Uplift;
 
 use super::Training;
+use super::texts::Texts;
 use crate::models::{Models, Result};
 
 /// Begins the record of a training.
@@ -13,7 +14,7 @@ pub(super) fn begin(models: &Models, training: &Training, rows: usize) -> Result
     models.registry().runs().begin(RunInfo {
         model: training.name.clone(),
         rows: rows as u64,
-        options: json(&training.options),
+        options: options(training),
         seed: training.options.seed,
         trial: None,
         parent: None,
@@ -74,29 +75,44 @@ pub(super) fn evaluations(trained: &Trained) -> Vec<Evaluation> {
         (None, Kind::Uplift(Uplift { evaluation: Some(gain), .. })) => {
             (gain.rows, [("qini", gain.qini), ("auuc", gain.auuc), ("ate", Some(gain.ate)), ("predicted_uplift", Some(gain.predicted))])
         }
-        (None, Kind::Text(Text { evaluation: Some(whole), truncated, .. })) => {
-            let figures = [
-                ("logloss", Some(whole.logloss)),
-                ("accuracy", Some(whole.accuracy)),
-                ("macro_f1", Some(whole.macro_f1)),
-                ("truncated_texts", Some(*truncated as f64)),
-            ];
-            (whole.rows, figures)
-        }
+        (None, Kind::Text(own)) => return text(own),
         (None, _) => return Vec::new(),
     };
-    let evaluation = |(metric, value): (&str, Option<f64>)| Evaluation {
-        split: "validation".to_owned(),
-        metric: metric.to_owned(),
-        value: value.filter(|value| value.is_finite()),
-        rows,
-    };
-    figures.into_iter().map(evaluation).collect()
+    figures.into_iter().map(|(metric, value)| evaluation("validation", metric, value, rows)).collect()
+}
+
+/// What a text model is worth on the held-out rows, and the weights of an encoder of its own.
+pub(super) fn text(text: &Text) -> Vec<Evaluation> {
+    let mut figures = Vec::new();
+    if let Some(whole) = &text.evaluation {
+        let truncated = text.truncated as f64;
+        let of = [("logloss", whole.logloss), ("accuracy", whole.accuracy), ("macro_f1", whole.macro_f1), ("truncated_texts", truncated)];
+        figures.extend(of.map(|(metric, value)| evaluation("validation", metric, Some(value), whole.rows)));
+    }
+    if let Some(tuned) = &text.tuned {
+        let of = [("parameters", tuned.parameters), ("trainable_parameters", tuned.trainable)];
+        figures.extend(of.map(|(metric, count)| evaluation("train", metric, Some(count as f64), 0)));
+    }
+    figures
+}
+
+fn evaluation(split: &str, metric: &str, value: Option<f64>, rows: u64) -> Evaluation {
+    Evaluation { split: split.to_owned(), metric: metric.to_owned(), value: value.filter(|value| value.is_finite()), rows }
 }
 
 /// Ends the record.
 pub(super) fn end(run: Run, outcome: Outcome) {
     logged(run.finish(outcome));
+}
+
+/// The options, with those of an encoder that is trained.
+fn options(training: &Training) -> serde_json::Value {
+    let mut options = json(&training.options);
+    let tune = training.texts.as_ref().and_then(Texts::tune).map(json);
+    if let (Some(options), Some(serde_json::Value::Object(tune))) = (options.as_object_mut(), tune) {
+        options.extend(tune);
+    }
+    options
 }
 
 fn json(options: &impl serde::Serialize) -> serde_json::Value {

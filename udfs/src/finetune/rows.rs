@@ -11,10 +11,11 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
+use stratagem_models::encoder::tune::Base;
 use stratagem_models::examples::{Block, Collector, Scratch};
 
 use super::Training;
-use super::texts::{Seen, Texts};
+use super::texts::{Reader, Seen};
 use crate::error::Error;
 use crate::features;
 use crate::gather::joined;
@@ -31,6 +32,8 @@ pub(super) struct Rows {
     /// The classes of a text model, and what is to be told of its texts.
     pub(super) classes: Vec<String>,
     pub(super) seen: Seen,
+    /// The encoder that is to be trained.
+    pub(super) base: Option<Arc<Base>>,
     _memory: Vec<MemoryReservation>,
 }
 
@@ -53,6 +56,10 @@ pub(super) async fn read(
         Some(texts) => texts.classes(input, context).await?.into(),
         None => Arc::default(),
     };
+    let base = match &training.texts {
+        Some(texts) => texts.base(models).await?,
+        None => None,
+    };
     let again = training.texts.is_some() || training.transform.as_ref().is_some_and(Transform::learns);
     let input = if again { reset_plan_states(Arc::clone(input))? } else { Arc::clone(input) };
     let mut reading = JoinSet::new();
@@ -60,17 +67,20 @@ pub(super) async fn read(
         let stream = input.execute(partition, Arc::clone(context))?;
         let own = MemoryConsumer::new(format!("finetune[{partition}]")).with_can_spill(true).register(context.memory_pool());
         let (training, scratch, bound) = (Arc::clone(training), Temporary(Arc::clone(context)), bound.clone());
-        let (models, classes) = (Arc::clone(models), Arc::clone(&classes));
+        let (models, classes, base) = (Arc::clone(models), Arc::clone(&classes), base.clone());
         reading.spawn(async move {
             match &training.texts {
-                Some(texts) => read_texts(&models, &training, texts, &classes, stream, own, &scratch).await,
+                Some(texts) => {
+                    let reader = Reader { models: &models, texts, base: base.as_ref(), classes: &classes };
+                    read_texts(&training, &reader, stream, own, &scratch).await
+                }
                 None => read_part(&training, bound.as_deref(), stream, own, &scratch).await,
             }
         });
     }
     let prepared = fitted.map(|fitted| Prepared { fitted, except: training.except() });
     let scratch = Temporary(Arc::clone(context));
-    let mut rows = Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), _memory: vec![] };
+    let mut rows = Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), base, _memory: vec![] };
     let mut seen = 0;
     let mut nulls = vec![0; training.labels.len()];
     while let Some(part) = reading.join_next().await {
@@ -142,10 +152,8 @@ impl Part {
 
 /// The texts of one partition.
 async fn read_texts(
-    models: &Arc<Models>,
     training: &Training,
-    texts: &Texts,
-    classes: &[String],
+    reader: &Reader<'_>,
     mut stream: SendableRecordBatchStream,
     memory: MemoryReservation,
     scratch: &Temporary,
@@ -153,7 +161,7 @@ async fn read_texts(
     let mut part = Part::new(training, memory);
     while let Some(batch) = stream.next().await {
         let batch = batch?;
-        let read = texts.read(models, &batch, classes).await?;
+        let read = reader.read(&batch).await?;
         let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
         let split = if split.is_empty() { split } else { read.rows.iter().map(|row| split[*row]).collect() };
         part.rows += read.rows.len();

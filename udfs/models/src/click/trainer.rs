@@ -40,7 +40,7 @@ const ACCUMULATOR: f32 = 1.0;
 
 /// The random choices of a training, each with its own stream of the seed, so that one does not shift another.
 #[derive(Clone, Copy)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Weights = 2,
     Table = 3,
     Order = 4,
@@ -49,7 +49,7 @@ pub(super) enum Stream {
     Search = 8,
 }
 
-pub(super) fn random(seed: u64, stream: Stream) -> ChaCha8Rng {
+pub(crate) fn random(seed: u64, stream: Stream) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream as u64);
     rng

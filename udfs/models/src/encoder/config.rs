@@ -69,14 +69,15 @@ impl Pooling {
 }
 
 /// What stands between the two products of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Activation {
     Gelu,
     Relu,
 }
 
 /// The sizes of an encoder.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Config {
     pub(crate) family: Family,
     pub(crate) layers: usize,

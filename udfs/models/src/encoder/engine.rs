@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
 /// A score for padding from which nothing is left after the softmax.
-const MASKED: f32 = -1e9;
+pub(super) const MASKED: f32 = -1e9;
 
 /// With more bytes of weights than these, one session uses all cores; else each core has a session of its own, with weights of its own.
 const OWN: u64 = 256 << 20;
@@ -105,25 +105,26 @@ type Asked<'t> = Vec<(Key, &'t str)>;
 impl Engine {
     /// Loads the model. Errors: [`Error::InvalidOption`] for limits, and what reading and loading the files gives.
     pub fn start(runtime: &Arc<Runtime>, encoder: &Encoder, limits: Limits) -> Result<Arc<Self>> {
+        let (runtime, path) = (Arc::clone(runtime), encoder.graph());
+        let open = move |threads| runtime.session_of_file(&path, threads);
+        Self::over(encoder.facts().clone(), encoder.tokens()?, Box::new(open), limits)
+    }
+
+    /// An engine whose sessions come from `open`, which is given their threads. The graph's output has `dimension` values for each text.
+    pub(super) fn over(facts: Facts, tokens: Tokens, open: Open, limits: Limits) -> Result<Arc<Self>> {
         for (name, value) in [("tokens", limits.tokens), ("threads", limits.threads)] {
             if value == 0 {
                 return Err(Error::option(name, "it must be at least 1"));
             }
         }
-        let facts = encoder.facts().clone();
         let shared = facts.session_bytes > OWN;
-        let (runtime, path) = (Arc::clone(runtime), encoder.graph());
         let threads = if shared { limits.threads } else { 1 };
-        let sessions = Sessions {
-            open: Box::new(move || runtime.session_of_file(&path, threads)),
-            idle: Mutex::default(),
-            turn: shared.then(Mutex::default),
-        };
+        let sessions = Sessions { open, threads, idle: Mutex::default(), turn: shared.then(Mutex::default) };
         let first = sessions.open()?;
         lock(&sessions.idle).push(first);
         let state = State { memory: Memory::new(limits.memory, facts.dimension), pending: HashSet::new() };
         let engine = Arc::new(Self {
-            tokens: encoder.tokens()?,
+            tokens,
             facts,
             limits,
             sessions,
@@ -258,7 +259,7 @@ impl Engine {
             "mask" => TensorRef::from_array_view((shape, mask.as_slice()))?,
             "pool" => TensorRef::from_array_view((shape, pool.as_slice()))?,
         ])?;
-        let (_, values) = outputs["pooled"].try_extract_tensor::<f32>()?;
+        let (_, values) = outputs[0].try_extract_tensor::<f32>()?;
         Ok(values
             .chunks_exact(self.facts.dimension)
             .map(|vector| if self.facts.normalize { unit(vector) } else { vector.into() })
@@ -295,9 +296,13 @@ fn give_back(engine: &Weak<Engine>, idle: Duration) {
     }
 }
 
+/// Opens a session with so many threads.
+pub(super) type Open = Box<dyn Fn(usize) -> Result<Session> + Send + Sync>;
+
 /// Sessions that nobody uses at the moment.
 struct Sessions {
-    open: Box<dyn Fn() -> Result<Session> + Send + Sync>,
+    open: Open,
+    threads: usize,
     idle: Mutex<Vec<Session>>,
     /// Where there is one session only: held by who uses it.
     turn: Option<Mutex<()>>,
@@ -305,7 +310,7 @@ struct Sessions {
 
 impl Sessions {
     fn open(&self) -> Result<Session> {
-        (self.open)()
+        (self.open)(self.threads)
     }
 
     /// Calls `work` with a session that nobody else uses. A session whose call failed is not used again.

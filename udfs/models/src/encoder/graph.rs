@@ -7,6 +7,9 @@
 //!
 //! The output is `pooled` float `[b, hidden]`. The weights are inputs too, under the names they have in BERT, so that the graph can be
 //! differentiated; for serving they become constants.
+//!
+//! A training has the same graph ([`trainable`]), but for what would cost it the size of the vocabulary: instead of `ids` it is given `words` float
+//! `[b, s, hidden]`, the rows of the table of tokens, which then may have gradients like a weight.
 
 use super::checkpoint::{Checkpoint, Weight};
 use super::config::{Activation, Config};
@@ -26,7 +29,6 @@ pub(super) struct Slot {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     /// Its input. What differentiates the graph needs it; serving finds the input by its name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the training of encoders is to come"))]
     pub(super) tensor: Tensor,
     /// Whether it is the matrix of a product, as `[outputs, inputs]`.
     product: bool,
@@ -39,31 +41,69 @@ pub(super) struct Net {
     pub(super) slots: Vec<Slot>,
     /// The vectors of the texts.
     pub(super) pooled: Tensor,
+    /// The widths of the masks of low-rank changes, in their order.
+    pub(super) masks: Vec<usize>,
 }
+
+/// Low-rank changes of some matrices: W x becomes W x + scale B A x (Hu et al. 2021). Their names end in `lora_A` and `lora_B`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Low {
+    pub(super) rank: usize,
+    pub(super) scale: f32,
+    /// The names of the matrices within a layer.
+    pub(super) targets: Vec<&'static str>,
+    /// Whether there is an input `mask.N` `[b, s, inputs]` for the inputs `x` of the changes, in their order; those of one `x` share a mask.
+    pub(super) masks: bool,
+}
+
+/// The input of a training that has the rows of the table of tokens.
+pub(super) const ROWS: &str = "words";
+
+/// The table of tokens.
+pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
 
 /// The graph of an encoder of these sizes.
 pub(super) fn build(config: &Config) -> Result<Net> {
-    let mut builder = Builder { graph: Graph::new("encoder"), config, slots: Vec::new() };
-    let pooled = builder.encode()?;
-    Ok(Net { graph: builder.graph, slots: builder.slots, pooled })
+    Builder::new(config, false, None).net()
+}
+
+/// The graph for a training, with changes if there are any. The table of tokens is not among the slots.
+pub(super) fn trainable(config: &Config, low: Option<&Low>) -> Result<Net> {
+    Builder::new(config, true, low).net()
 }
 
 struct Builder<'c> {
     graph: Graph,
     config: &'c Config,
     slots: Vec<Slot>,
+    /// Whether `words` is an input.
+    words: bool,
+    low: Option<&'c Low>,
+    /// The inputs of changes that have a mask, with what they are after it.
+    masked: Vec<(Tensor, Tensor)>,
 }
 
-impl Builder<'_> {
+impl<'c> Builder<'c> {
+    fn new(config: &'c Config, words: bool, low: Option<&'c Low>) -> Self {
+        Self { graph: Graph::new("encoder"), config, slots: Vec::new(), words, low, masked: Vec::new() }
+    }
+
+    fn net(mut self) -> Result<Net> {
+        let pooled = self.encode()?;
+        let width = |(x, _): &(Tensor, Tensor)| self.graph.shape(*x).dims().last().and_then(Dim::size).unwrap_or_default();
+        let masks = self.masked.iter().map(width).collect();
+        Ok(Net { graph: self.graph, slots: self.slots, pooled, masks })
+    }
+
     fn encode(&mut self) -> Result<Tensor> {
         let (b, s) = (|| Dim::from("b"), || Dim::from("s"));
         let rows = Shape::new([b(), s()]);
-        let ids = self.graph.index_input("ids", rows.clone())?;
+        let words = self.words(rows.clone())?;
         let positions = self.graph.index_input("positions", Shape::new([s()]))?;
         let mask = self.graph.input("mask", rows.clone())?;
         let pool = self.graph.input("pool", rows)?;
 
-        let mut x = self.embedded(ids, positions)?;
+        let mut x = self.embedded(words, positions)?;
         let mask = self.graph.one(Op::Unsqueeze(vec![1, 2]), &[mask])?;
         for layer in 0..self.config.layers {
             let name = |part: &str| format!("encoder.layer.{layer}.{part}");
@@ -89,14 +129,23 @@ impl Builder<'_> {
         Ok(tensor)
     }
 
+    /// The rows of the table of tokens.
+    fn words(&mut self, rows: Shape) -> Result<Tensor> {
+        let Config { vocabulary, hidden, .. } = *self.config;
+        if self.words {
+            return self.graph.input(ROWS, Shape::new(rows.dims().iter().cloned().chain([hidden.into()])));
+        }
+        let ids = self.graph.index_input("ids", rows)?;
+        let table = self.weight(WORDS.to_owned(), &[vocabulary, hidden], false)?;
+        self.graph.gather(table, ids)
+    }
+
     /// All texts are of the first token type.
-    fn embedded(&mut self, ids: Tensor, positions: Tensor) -> Result<Tensor> {
-        let Config { vocabulary, hidden, positions: places, types, .. } = *self.config;
-        let words = self.weight("embeddings.word_embeddings.weight".to_owned(), &[vocabulary, hidden], false)?;
+    fn embedded(&mut self, words: Tensor, positions: Tensor) -> Result<Tensor> {
+        let Config { hidden, positions: places, types, .. } = *self.config;
         let places = self.weight("embeddings.position_embeddings.weight".to_owned(), &[places, hidden], false)?;
         let types = self.weight("embeddings.token_type_embeddings.weight".to_owned(), &[types, hidden], false)?;
         let first = self.graph.slice(types, 0, 0, 1)?;
-        let words = self.graph.gather(words, ids)?;
         let places = self.graph.gather(places, positions)?;
         let places = self.graph.add(places, first)?;
         self.norm("embeddings.LayerNorm", words, places)
@@ -115,7 +164,35 @@ impl Builder<'_> {
         let weight = self.weight(format!("{name}.weight"), &[outputs, inputs], true)?;
         let bias = self.weight(format!("{name}.bias"), &[outputs], false)?;
         let product = self.graph.matmul_transposed(x, weight)?;
-        self.graph.add(product, bias)
+        let sum = self.graph.add(product, bias)?;
+        match self.low {
+            Some(low) if low.targets.iter().any(|target| name.splitn(4, '.').nth(3) == Some(target)) => {
+                self.changed(low, name, x, sum, [inputs, outputs])
+            }
+            _ => Ok(sum),
+        }
+    }
+
+    /// What a low-rank change adds.
+    fn changed(&mut self, low: &Low, name: &str, x: Tensor, y: Tensor, [inputs, outputs]: [usize; 2]) -> Result<Tensor> {
+        let x = if low.masks { self.mask(x)? } else { x };
+        let a = self.weight(format!("{name}.lora_A"), &[low.rank, inputs], false)?;
+        let b = self.weight(format!("{name}.lora_B"), &[outputs, low.rank], false)?;
+        let inner = self.graph.matmul_transposed(x, a)?;
+        let scale = self.graph.scalar(low.scale);
+        let inner = self.graph.mul(inner, scale)?;
+        let change = self.graph.matmul_transposed(inner, b)?;
+        self.graph.add(y, change)
+    }
+
+    fn mask(&mut self, x: Tensor) -> Result<Tensor> {
+        if let Some((_, masked)) = self.masked.iter().find(|(own, _)| *own == x) {
+            return Ok(*masked);
+        }
+        let mask = self.graph.input(&mask(self.masked.len()), self.graph.shape(x).clone())?;
+        let masked = self.graph.mul(x, mask)?;
+        self.masked.push((x, masked));
+        Ok(masked)
     }
 
     /// `[b, s, hidden]` as `[b, heads, s, hidden / heads]`.
@@ -141,10 +218,15 @@ impl Builder<'_> {
     }
 }
 
+/// The name of a mask of dropout.
+pub(super) fn mask(number: usize) -> String {
+    format!("mask.{number}")
+}
+
 /// Writes the weights of a checkpoint to a file and gives the graph that uses them. With a block, the matrices of products are rounded to 8 bits
 /// with a scale for each so many values of a row.
 pub(super) fn serve(config: &Config, checkpoint: &Checkpoint<'_>, block: Option<usize>, data: &mut Data) -> Result<ModelProto> {
-    let Net { mut graph, slots, pooled } = build(config)?;
+    let Net { mut graph, slots, pooled, .. } = build(config)?;
     graph.output("pooled", pooled)?;
     let mut model = graph.proto();
     let proto = model.graph.as_mut().ok_or_else(|| Error::graph("a model without a graph"))?;

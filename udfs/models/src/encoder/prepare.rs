@@ -1,5 +1,7 @@
 //! An encoder on disk, ready to run: prepared once from a checkpoint, then found by the checkpoint's hash.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
@@ -12,11 +14,13 @@ use super::tokens::{self, Tokens};
 use crate::error::{Error, Result};
 use crate::language::folder::{self, Folder, packed};
 use crate::language::{Form, Precision};
+use crate::net::Parameter;
+use crate::onnx::{ModelProto, TensorProto};
 use crate::prepared::{self, Data, Entry, Key};
 use crate::shelf::Shelved;
 
 /// Counts up with every change of what is written; what another format prepared is prepared anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FACTS: &str = "encoder.json";
 const GRAPH: &str = "encoder.onnx";
 
@@ -60,7 +64,14 @@ struct Manifest {
     form: Form,
     source_sha256: String,
     facts: Facts,
+    config: Config,
     files: Vec<Entry>,
+}
+
+/// What tells of any format.
+#[derive(Debug, Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// A prepared encoder on disk.
@@ -108,10 +119,11 @@ impl Encoder {
         let object = path.display().to_string();
         let bytes = folder::bytes(folder, FACTS)?;
         let bytes = bytes.ok_or_else(|| Error::io(&path)(std::io::ErrorKind::NotFound.into()))?;
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&object, e))?;
-        if manifest.format != FORMAT {
-            return Err(Error::unsupported(object, format!("its format is {}, not {FORMAT}: import the model again", manifest.format)));
+        let Format { format } = serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&object, e))?;
+        if format != FORMAT {
+            return Err(Error::unsupported(object, format!("its format is {format}, not {FORMAT}: import the model again")));
         }
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&object, e))?;
         for name in [GRAPH, WEIGHTS, tokens::FILE] {
             let entry = manifest.files.iter().find(|entry| entry.name == name);
             let entry = entry.ok_or_else(|| Error::corrupt(&object, format!("it does not list {name}")))?;
@@ -151,9 +163,51 @@ impl Encoder {
     }
 
     pub(super) fn tokens(&self) -> Result<Tokens> {
+        let bytes = self.tokenizer()?;
+        Tokens::new(&self.folder.join(tokens::FILE).display().to_string(), &bytes, self.facts())
+    }
+
+    /// The `tokenizer.json`.
+    pub(super) fn tokenizer(&self) -> Result<Vec<u8>> {
         let path = self.folder.join(tokens::FILE);
+        std::fs::read(&path).map_err(Error::io(&path))
+    }
+
+    /// The sizes.
+    pub(super) fn config(&self) -> &Config {
+        &self.manifest.config
+    }
+
+    /// Whether its weights are as exact as those of the checkpoint.
+    pub fn is_exact(&self) -> bool {
+        self.manifest.form.precision == Precision::F32
+    }
+
+    /// The weights, in the order of the graph's slots.
+    ///
+    /// Errors: [`Error::Data`] when they are rounded, [`Error::Corrupt`].
+    pub(super) fn weights(&self) -> Result<Vec<Parameter>> {
+        if !self.is_exact() {
+            let reason = format!("encoder \"{}\" has weights of 8 bits, which cannot be trained", self.manifest.facts.name);
+            return Err(Error::data(reason, "import it once more, with --precision f32"));
+        }
+        let path = self.graph();
+        let object = path.display().to_string();
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        Tokens::new(&path.display().to_string(), &bytes, self.facts())
+        let model = ModelProto::decode(bytes.as_slice()).map_err(|error| Error::corrupt(&object, error))?;
+        let constants = model.graph.map(|graph| graph.initializer).unwrap_or_default();
+        let path = self.folder.join(WEIGHTS);
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        let weight = |slot: graph::Slot| {
+            let constant = constants.iter().find(|constant| constant.name == slot.name);
+            let place = constant.and_then(TensorProto::place);
+            let place = place.ok_or_else(|| Error::corrupt(&object, format!("it does not say where {} is", slot.name)))?;
+            let mut bytes = vec![0; 4 * slot.shape.iter().product::<usize>()];
+            file.read_exact_at(&mut bytes, place).map_err(Error::io(&path))?;
+            let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            Ok(Parameter { name: slot.name, shape: slot.shape, values })
+        };
+        graph::build(self.config())?.slots.into_iter().map(weight).collect()
     }
 }
 
@@ -248,7 +302,7 @@ impl Source {
         for (name, bytes) in [(GRAPH, model.encode_to_vec()), (tokens::FILE, tokenizer)] {
             files.push(Entry::write(target, name, &bytes)?);
         }
-        let manifest = Manifest { format: FORMAT, form, source_sha256, facts, files };
+        let manifest = Manifest { format: FORMAT, form, source_sha256, facts, config: self.config.clone(), files };
         let bytes = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::corrupt(FACTS, e))?;
         crate::durable::write(&target.join(FACTS), &bytes)
     }

@@ -255,7 +255,7 @@ fn the_graph_can_be_differentiated() {
         epsilon: 1e-6,
         activation: config::Activation::Gelu,
     };
-    let graph::Net { mut graph, slots, pooled } = graph::build(&config).unwrap();
+    let graph::Net { mut graph, slots, pooled, .. } = graph::build(&config).unwrap();
     let of: Vec<Tensor> = slots.iter().map(|slot| slot.tensor).collect();
     let square = graph.mul(pooled, pooled).unwrap();
     let loss = graph.reduce_sum(square, &[0, 1], false).unwrap();

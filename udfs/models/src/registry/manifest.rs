@@ -99,7 +99,10 @@ impl Manifest {
         match &self.kind {
             Kind::Click => self.options.model_type.to_string(),
             Kind::Uplift(uplift) => format!("{}-learner", uplift.learner),
-            Kind::Text(text) => format!("text, {}", text.encoder.as_deref().unwrap_or("ngram")),
+            Kind::Text(text) => {
+                let method = text.tuned.as_ref().map(|tuned| format!(", {}", tuned.tune.method)).unwrap_or_default();
+                format!("text, {}{method}", text.encoder.as_deref().unwrap_or("ngram"))
+            }
             Kind::Onnx(_) => "onnx".to_owned(),
         }
     }

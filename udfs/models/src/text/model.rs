@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::Text;
 use crate::click::model::Weights;
 use crate::click::{Nets, Stored, TrainOptions, Trained};
+use crate::encoder::{Embedded, Engine};
 use crate::error::{Error, Result};
 use crate::features::encode::Encoding;
 use crate::features::{Batch, Feature, Values};
@@ -15,11 +17,34 @@ use crate::runtime::Runtime;
 
 /// A text model, ready to score. It may be used by many threads at a time.
 pub struct TextModel {
+    reader: Reader,
+    text: Text,
+}
+
+/// What reads the texts.
+enum Reader {
+    Nets(Box<NetReader>),
+    /// An encoder of its own, which gives the logits.
+    Own(Arc<Engine>),
+}
+
+/// Nets over n-grams or over the vectors of an encoder.
+struct NetReader {
     encoding: Encoding,
     nets: Nets,
     /// What each column holds.
     columns: Vec<Values>,
-    text: Text,
+}
+
+/// The shares of the classes of some texts.
+#[derive(Debug, Clone, Default)]
+pub struct Shares {
+    /// texts x classes.
+    pub values: Vec<f32>,
+    /// Tokens that were computed for them.
+    pub tokens: usize,
+    /// How many of the texts are longer than what the model reads.
+    pub truncated: usize,
 }
 
 impl fmt::Debug for TextModel {
@@ -65,7 +90,12 @@ impl TextModel {
             return Err(Error::corrupt("a text model", "its nets do not have an output for each class"));
         }
         let columns = features.iter().map(|feature| feature.values).collect();
-        Ok(Self { encoding, nets, columns, text: text.clone() })
+        Ok(Self { reader: Reader::Nets(Box::new(NetReader { encoding, nets, columns })), text: text.clone() })
+    }
+
+    /// A model with an encoder of its own.
+    pub(crate) fn tuned(text: Text, engine: Arc<Engine>) -> Self {
+        Self { reader: Reader::Own(engine), text }
     }
 
     /// What it is.
@@ -76,11 +106,29 @@ impl TextModel {
     /// The probabilities of the classes for each text, texts x classes, from [`super::grams`] or, where it reads the vectors of an encoder, from
     /// [`super::numbers`].
     ///
-    /// Errors: [`Error::Data`] when the batch is of the other kind or its vectors have another length, [`Error::Runtime`].
+    /// Errors: [`Error::Data`] when the batch is of the other kind or its vectors have another length, or the model has an encoder of its own,
+    /// [`Error::Runtime`].
     pub fn shares(&self, batch: &Batch) -> Result<Vec<f32>> {
-        batch.check(self.columns.iter().copied())?;
-        let mut shares = self.nets.logits(&self.encoding, batch, 1)?;
+        let Reader::Nets(reader) = &self.reader else {
+            return Err(Error::data("the model has an encoder of its own", "give it the texts themselves"));
+        };
+        let NetReader { encoding, nets, columns } = &**reader;
+        batch.check(columns.iter().copied())?;
+        let mut shares = nets.logits(encoding, batch, 1)?;
         shares.chunks_exact_mut(self.text.classes.len()).for_each(softmax);
         Ok(shares)
+    }
+
+    /// The probabilities of the classes for each text, by an encoder of the model's own. Ends early with [`Error::Canceled`] once `stop` is set.
+    ///
+    /// Errors: [`Error::Data`] when it has none, [`Error::Runtime`].
+    pub fn read(&self, texts: &[&str], stop: &AtomicBool) -> Result<Shares> {
+        let Reader::Own(engine) = &self.reader else {
+            return Err(Error::data("the model has no encoder of its own", "give it what it reads of the texts"));
+        };
+        let Embedded { vectors, tokens, truncated } = engine.embed(texts, stop)?;
+        let mut values: Vec<f32> = vectors.iter().flat_map(|logits| logits.iter().copied()).collect();
+        values.chunks_exact_mut(self.text.classes.len()).for_each(softmax);
+        Ok(Shares { values, tokens, truncated })
     }
 }

@@ -31,7 +31,7 @@ fn examples(texts: &[(String, usize)], classes: usize) -> Examples {
 
 fn text(classes: &[&str], encoder: Option<&str>) -> Text {
     let classes = classes.iter().map(|class| (*class).to_owned()).collect();
-    Text { classes, encoder: encoder.map(str::to_owned), truncated: 0, evaluation: None }
+    Text { classes, encoder: encoder.map(str::to_owned), truncated: 0, evaluation: None, tuned: None }
 }
 
 fn trained(examples: &Examples, options: &TrainOptions, text: Text) -> Result<Trained> {

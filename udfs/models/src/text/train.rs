@@ -136,12 +136,12 @@ fn check_options(options: &TrainOptions) -> Result<()> {
 }
 
 /// The class of a row's labels.
-fn class(labels: &[f32]) -> usize {
+pub(crate) fn class(labels: &[f32]) -> usize {
     labels.iter().position(|label| *label > 0.5).unwrap_or(0)
 }
 
 /// The rows of each class.
-fn strata(examples: &Examples, classes: &[String]) -> Result<Vec<u64>> {
+pub(crate) fn strata(examples: &Examples, classes: &[String]) -> Result<Vec<u64>> {
     let mut strata = vec![0; classes.len()];
     for index in 0..examples.windows() {
         let window = examples.window(index)?;
@@ -164,6 +164,11 @@ fn evaluate(outcomes: &[Outcome], classes: usize) -> Option<Evaluation> {
     let labels = outcomes.first().map(|outcome| &outcome.labels).filter(|labels| !labels.is_empty())?;
     let share = 1.0 / outcomes.len() as f32;
     let logits: Vec<f32> = (0..labels.len()).map(|at| outcomes.iter().map(|outcome| outcome.logits[at] * share).sum()).collect();
+    Some(judge(&logits, labels, classes))
+}
+
+/// How good logits are, rows x classes.
+pub(crate) fn judge(logits: &[f32], labels: &[f32], classes: usize) -> Evaluation {
     let rows = labels.len() / classes;
     let mut counts = vec![[0u64; 3]; classes];
     let mut right = 0;
@@ -176,12 +181,12 @@ fn evaluate(outcomes: &[Outcome], classes: usize) -> Option<Evaluation> {
     }
     // The F1 of a class is twice its hits over its rows and the rows that got it.
     let f1 = counts.iter().map(|[hits, own, given]| 2.0 * *hits as f64 / (own + given).max(1) as f64);
-    Some(Evaluation {
+    Evaluation {
         rows: rows as u64,
-        logloss: metrics::class_log_loss(&logits, labels, classes),
+        logloss: metrics::class_log_loss(logits, labels, classes),
         accuracy: right as f64 / rows as f64,
         macro_f1: f1.sum::<f64>() / classes as f64,
-    })
+    }
 }
 
 /// The class with the highest value, of equals the first.

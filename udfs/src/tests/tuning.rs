@@ -1,0 +1,112 @@
+//! `finetune` of the installed text encoder, whole or by low-rank changes, and `ai.classify` by what came of it.
+
+use super::*;
+use futures::StreamExt;
+
+/// Three topics of 40 rows.
+const QUESTIONS: &str = "CREATE TABLE questions AS SELECT value AS id, CASE value % 3 WHEN 0 THEN 'delivery' WHEN 1 THEN 'payment' ELSE 'returns' END \
+                         AS topic, 'note ' || value % 7 || ' on ' || CASE value % 3 WHEN 0 THEN 'a late parcel' WHEN 1 THEN 'a card charged twice' ELSE \
+                         'shoes that go back' END AS question FROM generate_series(1, 120)";
+
+const ASKED: &str = "SELECT ai.classify(t, model => 'topic') FROM (VALUES ('where is my package'), ('they billed my card two times'), \
+                     ('I want to send the shoes back'), (NULL)) AS v(t)";
+
+async fn shop() -> Shop {
+    let shop = Shop::open().await;
+    shop.run(QUESTIONS).await.unwrap();
+    shop
+}
+
+fn training(method: &str, more: &str) -> String {
+    format!(
+        "SELECT version, validation_loss FROM finetune('topic', $$SELECT question, topic FROM questions$$, 'topic', task => 'text_classification', \
+         base => 'minilm', method => '{method}'{more}) WHERE version IS NOT NULL"
+    )
+}
+
+#[tokio::test]
+async fn an_encoder_is_trained_whole_and_by_changes_and_serves_after_a_restart() {
+    let mut shop = shop().await;
+    let expected = [["delivery"], ["payment"], ["returns"], ["NULL"]];
+    shop.run("INSERT INTO questions SELECT 1000, 'payment', repeat('a card charged twice ', 80) UNION ALL SELECT 1001, 'payment', '  '")
+        .await
+        .unwrap();
+    let trained = shop.rows(&training("full", ", epochs => 2")).await;
+    assert_eq!(trained[0][0], "1");
+    let told: Vec<String> = std::iter::from_fn(|| shop.notices.try_recv().ok()).map(|notice| notice.message).collect();
+    assert!(told.contains(&"training topic leaves 1 row out for want of a text".to_owned()), "{told:?}");
+    assert!(told.contains(&"training topic: only the beginning is read of 1 text".to_owned()), "{told:?}");
+    assert_eq!(shop.rows(ASKED).await, expected);
+
+    let trained = shop.rows(&training("lora", ", epochs => 3, rank => 4, targets => 'query, key, value'")).await;
+    assert_eq!(trained[0][0], "2");
+    assert_eq!(shop.rows(ASKED).await, expected);
+    assert_eq!(shop.rows(&ASKED.replace("'topic'", "'topic@1'")).await, expected, "the version before serves too");
+
+    let types = "SELECT model_type, features FROM ml.models ORDER BY version";
+    assert_eq!(shop.rows(types).await, [["text, minilm, full", "question text"], ["text, minilm, lora", "question text"]]);
+    // Six layers, three matrices of 384 x 384, by 4; the head of three classes.
+    let (changes, head) = (6 * 3 * 2 * 4 * 384, 3 * 384 + 3);
+    let figures = "SELECT value FROM ml.evaluations WHERE model = 'topic' AND metric = 'trainable_parameters' ORDER BY version";
+    let all = shop.number(&figures.replace("trainable_", "").replace(" ORDER", " AND version = 1 ORDER")).await;
+    assert_eq!(all, 22_565_376.0 + f64::from(head), "MiniLM without the pooler that it does not use, and a head");
+    let trainable: Vec<f64> = shop.rows(figures).await.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert_eq!(trainable, [all, f64::from(changes + head)]);
+    let options = "SELECT options FROM ml.training_runs ORDER BY run";
+    let options: Vec<String> = shop.rows(options).await.remove(1);
+    assert!(options[0].contains("\"rank\":4") && options[0].contains("\"method\":\"lora\""), "{options:?}");
+
+    let shop = shop.reopen().await;
+    assert_eq!(shop.rows(ASKED).await, expected);
+    assert_eq!(shop.rows(&ASKED.replace("'topic'", "'topic@1'")).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_version_serves_while_a_training_runs_and_when_it_is_stopped() {
+    let shop = shop().await;
+    shop.run(&training("lora", ", epochs => 1, learning_rate => 0.003")).await.unwrap();
+    let before = shop.rows(ASKED).await;
+    let long = training("full", ", epochs => 1000, early_stop => false").replace(" WHERE version IS NOT NULL", "");
+    let plan = shop.plan(&long).await.unwrap();
+    let mut stream = shop.context.execute_logical_plan(plan).await.unwrap().execute_stream().await.unwrap();
+    let first = stream.next().await.unwrap().unwrap();
+    assert_eq!(first.num_rows(), 1);
+    assert_eq!(shop.rows(ASKED).await, before);
+    drop(stream);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), async {
+        while shop.value("SELECT count(*) FROM ml.training_runs WHERE status = 'running'").await != "0" {
+            tokio::task::yield_now().await;
+        }
+    });
+    ended.await.expect("the training stops soon after its stream is dropped");
+    assert_eq!(shop.rows("SELECT status FROM ml.training_runs ORDER BY run").await, [["succeeded"], ["canceled"]]);
+    assert_eq!(shop.rows("SELECT version FROM ml.models").await, [["1"]], "a stopped training saves nothing");
+    assert_eq!(shop.rows(ASKED).await, before);
+}
+
+#[tokio::test]
+async fn what_cannot_be_tuned_is_refused_with_the_way_out() {
+    let shop = shop().await;
+    let from = |more: &str| format!("SELECT * FROM finetune('x', $$SELECT question, topic FROM questions$$, 'topic'{more})");
+    let task = ", task => 'text_classification'";
+    for (more, message, hint) in [
+        (format!("{task}, base => 'minillm', method => 'full'"), "model \"minillm\" does not exist", "minilm"),
+        (format!("{task}, method => 'lora'"), "is 'lora', which needs an encoder", "base => 'minilm'"),
+        (format!("{task}, base => 'minilm', method => 'qlora'"), "is 'qlora'", "head, full, lora"),
+        (format!("{task}, base => 'minilm', rank => 4"), "argument rank of finetune is not for this method", "method => 'lora'"),
+        (format!("{task}, base => 'minilm', method => 'full', alpha => 4"), "argument alpha", "method => 'lora'"),
+        (format!("{task}, base => 'minilm', method => 'head', max_length => 64"), "argument max_length", "method => 'full' or 'lora'"),
+        (format!("{task}, base => 'minilm', method => 'lora', rank => 0"), "\"rank\": 0 is not within", ""),
+        (format!("{task}, base => 'minilm', method => 'lora', targets => 'query, values'"), "\"values\" is not one of: query, key", ""),
+        (format!("{task}, base => 'minilm', method => 'full', ensembles => 3"), "\"ensembles\"", ""),
+        (", rank => 4".to_owned(), "argument rank of finetune is for text models only", "text_classification"),
+    ] {
+        let refusal = shop.refusal(&from(&more)).await;
+        assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{more}: {refusal:?}");
+    }
+    let few = from(&format!("{task}, base => 'minilm', method => 'full'"));
+    for (condition, message) in [("topic = 'payment'", "all 40 rows have the same label"), ("id < 4", "has 1 row"), ("id < 0", "no rows")] {
+        let refusal = shop.refusal(&few.replace("questions$$", &format!("questions WHERE {condition}$$"))).await;
+        assert!(refusal.message.contains(message), "{condition}: {refusal:?}");
+    }
+}
