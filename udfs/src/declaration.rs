@@ -417,6 +417,7 @@ pub fn functions() -> &'static [&'static Function] {
     static FUNCTIONS: &[&Function] = &[
         &crate::classification_report::DECLARATION,
         &crate::classify::DECLARATION,
+        &crate::classify::probability::DECLARATION,
         &crate::compare::DECLARATION,
         &crate::confusion_matrix::DECLARATION,
         &crate::count_tokens::DECLARATION,
@@ -428,6 +429,7 @@ pub fn functions() -> &'static [&'static Function] {
         &crate::drawing::sparkline::DECLARATION,
         &crate::embed::DECLARATION,
         &crate::evaluate::DECLARATION,
+        &crate::explain_predict::DECLARATION,
         &crate::generate::DECLARATION,
         &crate::prompt::DECLARATION,
         &crate::global_explain::DECLARATION,

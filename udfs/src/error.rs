@@ -5,6 +5,7 @@ use datafusion::common::DataFusionError;
 use stratagem_models::error::Error as ModelError;
 
 use crate::declaration::Function;
+use crate::spelling;
 
 /// Result of this crate where an [`Error`] is still a value of its own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -180,6 +181,17 @@ impl Error {
 
     pub(crate) fn value(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidValue { object: object.into(), reason: reason.into(), hint: None }
+    }
+
+    /// The argument `class` names none of a model's classes.
+    pub(crate) fn no_such_class(function: &Function, class: &str, model: &str, classes: &[String]) -> Self {
+        let known = || classes.iter().map(String::as_str);
+        let hint = match spelling::closest(known(), class) {
+            Some(close) => format!("did you mean '{close}'?"),
+            None => format!("its classes are: {}", known().take(20).collect::<Vec<_>>().join(", ")),
+        };
+        let reason = format!("is '{class}', which model \"{model}\" does not know");
+        Self::InvalidValue { object: format!("argument class of {}", function.name), reason, hint: Some(hint) }
     }
 }
 

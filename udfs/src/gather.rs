@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch};
 use datafusion::arrow::buffer::NullBuffer;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::declaration::Function;
 use crate::notice::{self, Severity};
 use crate::relation::{Constants, Relation};
+use crate::stop::StopOnDrop;
 
 /// A table function that measures or judges: it reads the columns it needs, and most leave everything as it is.
 pub(crate) trait Gathering: fmt::Debug + Send + Sync {
@@ -76,6 +78,8 @@ pub(crate) trait Kernel: Send + Sized + 'static {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
+    /// Takes a flag that is set when nobody waits for the answer any more.
+    fn watch(&mut self, _: Arc<AtomicBool>) {}
     /// The rows of the result; it may take its time.
     fn answer(self) -> Result<RecordBatch>;
 }
@@ -192,6 +196,9 @@ async fn run<K: Kernel>(
     parts.sort_by_key(|(partition, ..)| *partition);
     let (kernels, _memory): (Vec<K>, Vec<_>) = parts.into_iter().map(|(_, kernel, memory)| (kernel, memory)).unzip();
     let mut whole = start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let _stop = StopOnDrop(Arc::clone(&stop));
+    whole.watch(stop);
     let answer = SpawnedTask::spawn_blocking(move || {
         kernels.into_iter().for_each(|kernel| whole.merge(kernel));
         (whole.warnings(), whole.answer())

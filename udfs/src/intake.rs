@@ -41,8 +41,8 @@ pub(crate) enum Intake {
         /// The TRANSFORM.
         prepared: Option<Prepared>,
     },
-    /// One text.
-    Text,
+    /// One text, of the column of this name where there are rows.
+    Text(String),
     /// The columns of a graph that was made elsewhere.
     Plain(Vec<(String, Element)>),
 }
@@ -54,7 +54,7 @@ impl Intake {
             return Ok(Self::Plain(outline.columns().map(|(name, element)| (name.to_owned(), element)).collect()));
         }
         if let Kind::Text(_) = &manifest.kind {
-            return Ok(Self::Text);
+            return Ok(Self::Text(manifest.inputs().first().map(|input| input.column.clone()).unwrap_or_default()));
         }
         let damaged = |reason: serde_json::Error| ModelError::Corrupt {
             object: format!("model \"{}@{}\"", manifest.name, manifest.version),
@@ -69,14 +69,14 @@ impl Intake {
     pub(crate) fn is_uplift(&self) -> bool {
         match self {
             Self::Features { uplift, .. } => *uplift,
-            Self::Text | Self::Plain(_) => false,
+            Self::Text(_) | Self::Plain(_) => false,
         }
     }
 
     /// Checks that it gives a probability; `model` is named in the error.
     pub(crate) fn check_probability(&self, model: &Pinned) -> Result<()> {
         let (reason, hint) = match self {
-            Self::Text => ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it"),
+            Self::Text(_) => ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it"),
             _ if self.is_uplift() => ("is an uplift model, which gives no probability", "call predict_uplift with it"),
             _ => return Ok(()),
         };
@@ -94,7 +94,7 @@ impl Intake {
 
     /// Checks that it reads a text; `model` is named in the error.
     pub(crate) fn check_text(&self, model: &Pinned) -> Result<()> {
-        if matches!(self, Self::Text) {
+        if matches!(self, Self::Text(_)) {
             return Ok(());
         }
         let (reason, hint) =
@@ -106,7 +106,7 @@ impl Intake {
     pub(crate) fn tasks(&self) -> usize {
         match self {
             Self::Features { tasks, .. } => *tasks,
-            Self::Text | Self::Plain(_) => 1,
+            Self::Text(_) | Self::Plain(_) => 1,
         }
     }
 
@@ -117,7 +117,7 @@ impl Intake {
                 prepared.fitted.input_columns(&prepared.except()).into_iter().map(|(name, _)| name).collect()
             }
             Self::Features { features, .. } => features::columns(features),
-            Self::Text => Vec::new(),
+            Self::Text(column) => vec![column],
             Self::Plain(columns) => columns.iter().map(|(name, _)| name.as_str()).collect(),
         }
     }
@@ -126,7 +126,7 @@ impl Intake {
     pub(crate) fn transform(&self) -> Option<&str> {
         match self {
             Self::Features { prepared, .. } => prepared.as_ref().map(|prepared| prepared.fitted.select()),
-            Self::Text | Self::Plain(_) => None,
+            Self::Text(_) | Self::Plain(_) => None,
         }
     }
 
@@ -141,7 +141,7 @@ impl Intake {
                 let encoder = Encoder::for_model(model, features, bound.schema().fields())?;
                 Reader::Features { bound: Some(Box::new(bound)), encoder }
             }
-            Self::Text => {
+            Self::Text(_) => {
                 let (reason, hint) = ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it");
                 return Err(Error::WrongModel { model: model.to_owned(), reason, hint });
             }

@@ -25,6 +25,7 @@ pub mod encoder;
 pub mod error;
 pub mod evaluate;
 pub mod experiment;
+pub mod explain_predict;
 pub mod feature_info;
 mod features;
 pub mod finetune;
@@ -76,12 +77,15 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         predict_uplift: Arc::clone(&predict_uplift),
         aggregates: metric::functions().collect(),
     };
-    let predict = predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift };
+    let classify = classify::function(&models);
+    let predict =
+        predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift, classify: Arc::clone(&classify) };
     let relations = Relations::new(
         vec![
             Arc::new(classification_report::ClassificationReport) as _,
             Arc::new(compare) as _,
             Arc::new(evaluate) as _,
+            Arc::new(explain_predict::ExplainPredict(Arc::clone(&models))) as _,
             Arc::new(feature_info::FeatureInfo(Arc::clone(&models))) as _,
             Arc::new(finetune::Finetune(Arc::clone(&models))) as _,
             Arc::new(global_explain::GlobalExplain(Arc::clone(&models))) as _,
@@ -103,7 +107,13 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
     );
     let language =
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
-    let texts = [embed::function(&models), similarity::function(&models), classify::function(&models), sentiment::function(&models)];
+    let texts = [
+        classify::probability::function(&models),
+        classify,
+        embed::function(&models),
+        sentiment::function(&models),
+        similarity::function(&models),
+    ];
     builder.scalar_functions().get_or_insert_default().extend(scores.into_iter().chain(language).chain(texts));
     builder.aggregate_functions().get_or_insert_default().extend(metric::functions());
     builder.scalar_functions().get_or_insert_default().extend(drawing::functions().into_iter().chain(prepare::maps()));

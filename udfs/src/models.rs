@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use stratagem_models::click::Start;
 use stratagem_models::encoder;
+use stratagem_models::encoder::tune::Explainer;
 use stratagem_models::exchange;
 pub use stratagem_models::exchange::Import;
 use stratagem_models::language::Engine;
@@ -232,6 +233,12 @@ impl Models {
     /// The text encoder of this name, or the first installed one, in memory. The first call may take seconds.
     pub(crate) fn encoder(&self, name: Option<&str>) -> Result<Arc<encoder::Engine>> {
         self.encoders.engine(name, || self.runtime())
+    }
+
+    /// What tells why a text model with an encoder of its own gives a class. It is loaded for that.
+    pub(crate) fn explainer(&self, pinned: &Pinned) -> Result<Explainer> {
+        let bases = |name: &str| self.encoders.prepared(Some(name));
+        Explainer::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version, &bases)
     }
 
     /// The files of the encoder of this name.

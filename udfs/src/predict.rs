@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions::core::named_struct;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 
+use crate::classify;
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
+use crate::intake::Intake;
 use crate::models::{Held, Models};
 use crate::relation::{Constants, Expansion};
 
@@ -25,7 +27,12 @@ pub static DECLARATION: Function = Function {
         Parameter::query("query", "The rows to score."),
     ],
     returns: Returns::QueryRows(&[
-        Column::new(PREDICTED, Type::Double, "What `predict_ctr` returns for the row; not of an uplift model.").nullable(),
+        Column::new(
+            PREDICTED,
+            Type::Double,
+            "What `predict_ctr` returns for the row; of a text model the class, a text, by `ai.classify`; not of an uplift model.",
+        )
+        .nullable(),
         Column::new(
             PREDICTED_CVR,
             Type::Double,
@@ -36,7 +43,7 @@ pub static DECLARATION: Function = Function {
     ]),
     summary: "The rows of a query with the predictions of a trained model",
     docs: "Adds the prediction of a model to every row of a query; the rows come as they are scored. The model finds its features by name among \
-           the query's columns, as `predict_ctr` does. Columns that neither the model nor the statement reads are not read from the tables \
+           the query's columns, as `predict_ctr` does; a text model finds the column of the texts that it was trained on. Columns that neither the model nor the statement reads are not read from the tables \
            either, and a condition on other columns is checked before a row is scored.",
     example: "SELECT * FROM ml.predict('ctr', query => $$SELECT * FROM impressions$$) ORDER BY predicted DESC LIMIT 20",
     errors: &[
@@ -56,6 +63,7 @@ pub(crate) struct Predict {
     pub(crate) predict_ctr: Arc<ScalarUDF>,
     pub(crate) predict_cvr: Arc<ScalarUDF>,
     pub(crate) predict_uplift: Arc<ScalarUDF>,
+    pub(crate) classify: Arc<ScalarUDF>,
 }
 
 impl Expansion for Predict {
@@ -66,13 +74,19 @@ impl Expansion for Predict {
     fn expand(&self, arguments: &Constants, input: LogicalPlan) -> Result<LogicalPlan> {
         let model = arguments.text("model")?;
         let held = Held::new(&self.models, model).map_err(Error::from)?;
+        let schema = input.schema();
+        let scored = |(name, function): (&'static str, &Arc<ScalarUDF>)| (name, score(function, model, schema));
         let added = match held.intake() {
-            intake if intake.is_uplift() => vec![(UPLIFT, &self.predict_uplift)],
-            intake => [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)].into_iter().take(intake.tasks()).collect(),
+            Intake::Text(column) => vec![(PREDICTED, self.class(model, column, schema)?)],
+            intake if intake.is_uplift() => vec![scored((UPLIFT, &self.predict_uplift))],
+            intake => {
+                let both = [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)];
+                both.into_iter().take(intake.tasks()).map(scored).collect()
+            }
         };
-        let mut columns: Vec<Expr> = input.schema().iter().map(Expr::from).collect();
+        let mut columns: Vec<Expr> = schema.iter().map(Expr::from).collect();
         let taken = |name: &&str| added.iter().any(|(added, _)| name == added);
-        if let Some(name) = input.schema().fields().iter().map(|field| field.name().as_str()).find(taken) {
+        if let Some(name) = schema.fields().iter().map(|field| field.name().as_str()).find(taken) {
             return Err(Error::InvalidValue {
                 object: "the query".to_owned(),
                 reason: format!("has a column \"{name}\", which {} adds", DECLARATION.name),
@@ -80,8 +94,31 @@ impl Expansion for Predict {
             }
             .into());
         }
-        columns.extend(added.into_iter().map(|(name, function)| score(function, model, input.schema()).alias(name)));
+        columns.extend(added.into_iter().map(|(name, value)| value.alias(name)));
         LogicalPlanBuilder::from(input).project(columns)?.build()
+    }
+}
+
+impl Predict {
+    /// The class of the text in the column of this name.
+    fn class(&self, model: &str, column: &str, query: &DFSchema) -> Result<Expr> {
+        let Some(text) = query.iter().find(|(_, field)| field.name() == column) else {
+            let names: Vec<&str> = query.fields().iter().map(|field| field.name().as_str()).collect();
+            return Err(Error::NoSuchColumn {
+                what: format!("model \"{model}\""),
+                column: column.to_owned(),
+                detail: format!("the query has: {}", names.join(", ")),
+                hint: Some(format!("give the text that name: ... AS {column}")),
+            }
+            .into());
+        };
+        let position = |name: &str| classify::DECLARATION.position(name);
+        let given = classify::DECLARATION.parameters.iter().enumerate().map(|(place, _)| match place {
+            0 => Expr::from(text),
+            place if Some(place) == position("model") => lit(model),
+            _ => Expr::Literal(ScalarValue::Null, None),
+        });
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.classify), given.collect())))
     }
 }
 

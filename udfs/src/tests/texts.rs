@@ -41,6 +41,52 @@ async fn a_text_model_is_trained_and_classifies_by_its_name() {
 }
 
 #[tokio::test]
+async fn the_probabilities_of_classes_add_up_and_rank_texts() {
+    let shop = shop().await;
+    shop.run(&training("")).await.unwrap();
+    let whole = "SELECT count(*), round(min(p), 6), round(max(p), 6) FROM (SELECT ai.class_probability(question, 'delivery', 'topic') + \
+                 ai.class_probability(question, 'payment', 'topic') + ai.class_probability(question, '质量', 'topic@1') AS p FROM questions) s";
+    assert_eq!(shop.rows(whole).await, [["180", "1.0", "1.0"]]);
+    let ranked = "SELECT auc(topic = 'payment', ai.class_probability(question, 'payment', model => 'topic')) FROM questions";
+    assert_eq!(shop.value(ranked).await, "1.0");
+    let likeliest = "SELECT count(*) FROM questions WHERE ai.class_probability(question, topic, 'topic') > 0.5";
+    assert_eq!(shop.value(likeliest).await, "180");
+    let nulls = "SELECT ai.class_probability(t, c, 'topic') IS NULL FROM (VALUES (NULL, 'payment'), ('a card', NULL)) AS v(t, c)";
+    assert_eq!(shop.rows(nulls).await, [["true"], ["true"]]);
+    for (sql, message, hint) in [
+        ("SELECT ai.class_probability('x', 'paymnt', 'topic')", "is 'paymnt', which model \"topic@1\" does not know", "'payment'"),
+        ("SELECT ai.class_probability('x', 'payment', NULL)", "argument model of ai.class_probability is NULL", ""),
+        ("SELECT ai.class_probability('x', 'payment', 'nothing')", "model \"nothing\" does not exist", ""),
+    ] {
+        let refusal = shop.refusal(sql).await;
+        assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{sql}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_model_predicts_the_rows_of_a_query_by_the_column_it_was_trained_on() {
+    let shop = shop().await;
+    shop.run(&training("")).await.unwrap();
+    let right = "SELECT count(*), count(*) FILTER (WHERE predicted = topic) FROM ml.predict('topic', query => $$SELECT id, topic, question FROM questions$$)";
+    assert_eq!(shop.rows(right).await, [["180", "180"]]);
+    let refusal = shop.refusal("SELECT * FROM ml.predict('topic', query => $$SELECT question AS q FROM questions$$)").await;
+    assert!(refusal.message.contains("question") && refusal.hint.contains("AS question"), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn examples_tell_what_a_label_means() {
+    let shop = shop().await;
+    let asked = |more: &str| format!("SELECT ai.classify('the zip broke', ARRAY['a', 'b', 'a']{more})");
+    let examples = ", examples => ARRAY['my parcel is late', 'the quality is poor, it fell apart', 'when does it arrive?']";
+    assert_eq!(shop.value(&asked(examples)).await, "b");
+    let rows = "SELECT ai.classify(t, l, examples => e) FROM (VALUES ('it broke', ARRAY['x', 'y'], ARRAY['late', 'damaged goods']), \
+                ('it broke', ARRAY['x', 'y'], ARRAY['damaged goods', 'late']), ('it broke', ARRAY['late', 'damaged'], NULL)) AS v(t, l, e)";
+    assert_eq!(shop.rows(rows).await, [["y"], ["x"], ["damaged"]]);
+    let refusal = shop.refusal(&asked(", examples => ARRAY['one']")).await;
+    assert!(refusal.message.contains("has 1 texts, and labels has 3") && refusal.hint.contains("for each label"), "{refusal:?}");
+}
+
+#[tokio::test]
 async fn a_head_on_an_encoder_is_trained_on_vectors() {
     let mut shop = shop().await;
     shop.run(
@@ -87,6 +133,8 @@ async fn what_no_text_model_can_be_made_of_is_refused_with_the_way_out() {
         assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{sql}: {refusal:?}");
     }
     shop.run(&training("")).await.unwrap();
+    let refusal = shop.refusal("SELECT * FROM ml.explain_predict('topic', query => $$SELECT question FROM questions$$)").await;
+    assert!(refusal.message.contains("has no encoder of its own") && refusal.hint.contains("method => 'full'"), "{refusal:?}");
     let refusal = shop.refusal("SELECT predict_ctr('topic', q) FROM questions q").await;
     assert!(refusal.message.contains("is a text model") && refusal.hint.contains("ai.classify"), "{refusal:?}");
     shop.run(

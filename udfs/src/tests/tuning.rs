@@ -56,6 +56,21 @@ async fn an_encoder_is_trained_whole_and_by_changes_and_serves_after_a_restart()
     let options: Vec<String> = shop.rows(options).await.remove(1);
     assert!(options[0].contains("\"rank\":4") && options[0].contains("\"method\":\"lora\""), "{options:?}");
 
+    let explained = "SELECT min(class), count(*), abs(sum(attribution) - min(difference)) < 0.05 * abs(min(difference)), max(token) FILTER (WHERE \
+                     attribution > 0.1) IS NOT NULL FROM ml.explain_predict('topic', query => $$SELECT 'they charged my card' AS question$$, steps => 64)";
+    for model in ["'topic@1'", "'topic@2'"] {
+        assert_eq!(shop.rows(&explained.replace("'topic'", model)).await, [["payment", "4", "true", "true"]], "{model}");
+    }
+    for (more, message) in [
+        ("class => 'paymnt'", "is 'paymnt', which model \"topic@2\" does not know"),
+        ("method => 'shap'", "argument method of ml.explain_predict is 'shap'"),
+        ("steps => 0", "argument steps of ml.explain_predict is 0"),
+    ] {
+        let refusal =
+            shop.refusal(&format!("SELECT * FROM ml.explain_predict('topic', query => $$SELECT 'x' AS question$$, {more})")).await;
+        assert!(refusal.message.contains(message), "{more}: {refusal:?}");
+    }
+
     let shop = shop.reopen().await;
     assert_eq!(shop.rows(ASKED).await, expected);
     assert_eq!(shop.rows(&ASKED.replace("'topic'", "'topic@1'")).await, expected);

@@ -38,6 +38,14 @@ pub(super) struct Cut {
     pub(super) truncated: bool,
 }
 
+/// A token and what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) id: u32,
+    /// None of what begins or ends a text, or comes before it.
+    pub(super) text: Option<String>,
+}
+
 impl Tokens {
     /// Reads a `tokenizer.json`.
     pub(super) fn new(object: &str, bytes: &[u8], facts: &Facts) -> Result<Self> {
@@ -58,6 +66,29 @@ impl Tokens {
             return Err(Error::unsupported(object, "it gives an empty text no tokens: its post_processor is missing"));
         }
         Ok(tokens)
+    }
+
+    /// The token that stands for one that is not shown, where the tokenizer has it.
+    pub(super) fn masked(&self) -> Option<u32> {
+        ["[MASK]", "<mask>"].into_iter().find_map(|token| self.tokenizer.token_to_id(token))
+    }
+
+    /// The tokens of a text with what stands there, at most as many as the encoder reads.
+    pub(super) fn pieces(&self, text: &str) -> Result<Vec<Piece>> {
+        let mut whole = format!("{}{}", self.prompt, &text[..end_of(text, BYTES * self.most)]);
+        let mut begin = self.prompt.len();
+        if self.lowercase {
+            begin = self.prompt.to_lowercase().len();
+            whole = whole.to_lowercase();
+        }
+        let encoding = self.tokenizer.encode(whole.as_str(), true);
+        let encoding = encoding.map_err(|error| Error::data(format!("the text cannot be tokenized: {error}"), "use another text"))?;
+        let special = encoding.get_special_tokens_mask();
+        let pieces = encoding.get_ids().iter().zip(encoding.get_offsets()).zip(special).map(|((id, (from, to)), special)| {
+            let stands = whole.get((*from).max(begin)..*to).map(str::trim).filter(|stands| *special == 0 && !stands.is_empty());
+            Piece { id: *id, text: stands.map(str::to_owned) }
+        });
+        Ok(pieces.collect())
     }
 
     /// The tokens of a text, at most as many as the encoder reads.

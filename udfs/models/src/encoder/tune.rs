@@ -4,6 +4,7 @@
 //! that a step does not cost the size of the vocabulary. With [`Method::Full`] every weight is trained; with [`Method::Lora`] low-rank changes of some
 //! matrices of each layer (Hu et al. 2021), all else stays as it is. The optimizer is AdamW, with the norm of the gradient held to 1.
 
+mod explain;
 mod files;
 mod net;
 mod padded;
@@ -22,6 +23,8 @@ use crate::click::{Schedule, TrainOptions, choices};
 use crate::error::{Error, Result};
 use crate::features::{Bag, Batch, Column, Feature, Kind, Part, Values, Vocabulary};
 
+pub use self::explain::{Explainer, Explanation};
+pub use self::files::Bases;
 pub(crate) use self::files::load;
 pub use self::train::{Trained, train};
 

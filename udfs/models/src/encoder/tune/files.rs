@@ -23,7 +23,7 @@ use crate::text::{Text, TextModel};
 const WEIGHTS: &str = "weights.safetensors";
 
 /// Finds an encoder by its name.
-pub(crate) type Bases<'a> = &'a dyn Fn(&str) -> Result<Encoder>;
+pub type Bases<'a> = &'a dyn Fn(&str) -> Result<Encoder>;
 
 impl Trained {
     /// Saves the model as a new version of `name` and returns the version.
@@ -71,14 +71,30 @@ pub(crate) fn load(
     object: &str,
     text: &Text,
     tuned: &Tuned,
-    mut files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Vec<u8>>,
     bases: Bases<'_>,
 ) -> Result<TextModel> {
+    let (weights, tokenizer) = weights(object, text, tuned, files, bases)?;
+    let engine = engine(runtime, tuned, text.classes.len(), weights, &tokenizer).map_err(|error| match error {
+        Error::Graph { reason } => Error::corrupt(object, format!("{WEIGHTS}: {reason}")),
+        other => other,
+    })?;
+    Ok(TextModel::tuned(text.clone(), engine))
+}
+
+/// The weights of the encoder and the head, and the tokenizer.
+pub(super) fn weights(
+    object: &str,
+    text: &Text,
+    tuned: &Tuned,
+    mut files: BTreeMap<String, Vec<u8>>,
+    bases: Bases<'_>,
+) -> Result<(HashMap<String, Parameter>, Vec<u8>)> {
     let mut file = |file: &str| files.remove(file).ok_or_else(|| Error::corrupt(object, format!("{file} is missing")));
     let damaged = |reason: String| Error::corrupt(object, format!("{WEIGHTS}: {reason}"));
     let own = deserialise(&file(WEIGHTS)?).map_err(damaged)?;
-    let (weights, tokenizer) = match tuned.tune.method {
-        Method::Full => (own, file(TOKENIZER)?),
+    match tuned.tune.method {
+        Method::Full => Ok((own, file(TOKENIZER)?)),
         Method::Lora => {
             let name = text.encoder.as_deref().unwrap_or_default();
             let base = bases(name)?;
@@ -87,14 +103,9 @@ pub(crate) fn load(
                 return Err(Error::data(reason, "import the encoder that it was trained from again, or train the model anew"));
             }
             let tokenizer = base.tokenizer()?;
-            (changed(base.weights()?, own, tuned).map_err(damaged)?, tokenizer)
+            Ok((changed(base.weights()?, own, tuned).map_err(damaged)?, tokenizer))
         }
-    };
-    let engine = engine(runtime, tuned, text.classes.len(), weights, &tokenizer).map_err(|error| match error {
-        Error::Graph { reason } => damaged(reason),
-        other => other,
-    })?;
-    Ok(TextModel::tuned(text.clone(), engine))
+    }
 }
 
 /// The weights of an encoder with low-rank changes, W + scale B A, and what else was trained.

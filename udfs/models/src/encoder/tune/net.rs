@@ -4,7 +4,7 @@ use super::super::config::Config;
 use super::super::graph::{self, Slot};
 use super::{Method, Tune};
 use crate::autodiff;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Tensor};
 use crate::net::class_entropy;
 
@@ -83,6 +83,22 @@ pub(super) fn evaluation(config: &Config, tune: &Tune, classes: usize) -> Result
     let (logits, _) = head(&mut graph, pooled, config.hidden, classes)?;
     graph.output("logits", logits)?;
     Ok(graph)
+}
+
+/// The graph that explains, with the weights as inputs: the losses `[b, 1]`, the logits `[b, classes]`, and the gradient of the words.
+pub(super) fn explaining(config: &Config, classes: usize) -> Result<(Graph, Vec<Weight>)> {
+    let graph::Net { mut graph, slots, pooled, .. } = graph::trainable(config, None)?;
+    let (logits, head) = head(&mut graph, pooled, config.hidden, classes)?;
+    let labels = graph.input(port::LABELS, Shape::batch("b", &[classes]))?;
+    let losses = class_entropy(&mut graph, logits, labels)?;
+    let loss = graph.reduce_sum(losses, &[0, 1], false)?;
+    let words = graph.find(graph::ROWS).ok_or_else(|| Error::graph("an encoder without words"))?;
+    let gradients = autodiff::gradients(&mut graph, loss, &[words])?;
+    graph.output("losses", losses)?;
+    graph.output("logits", logits)?;
+    gradients.into_iter().try_for_each(|gradient| graph.output("gradient", gradient))?;
+    let slots = slots.into_iter().map(|slot| Weight { name: slot.name, shape: slot.shape, trained: true });
+    Ok((graph, slots.chain(head.into_iter().map(|(_, weight)| weight)).collect()))
 }
 
 /// The graph that serves, from the ids of tokens, and its weights.
