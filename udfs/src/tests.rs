@@ -216,6 +216,14 @@ async fn every_example_runs() {
     let treated = TRAINING.replace("SELECT", "SELECT id % 2 = 0 AS treated,");
     let uplift = "task => 'uplift', treatment => 'treated', learner => 's', epochs => 1, ensembles => 1";
     shop.rows(&format!("SELECT * FROM finetune('who', $${treated}$$, 'click', {uplift})")).await;
+    shop.run(
+        "CREATE TABLE questions AS SELECT CASE value % 2 WHEN 0 THEN 'refund' ELSE 'delivery' END AS intent, CASE value % 2 WHEN 0 THEN 'money back' ELSE \
+         'where is it' END || ', number ' || value AS question FROM generate_series(1, 40)",
+    )
+    .await
+    .unwrap();
+    let intent = "task => 'text_classification', base => 'minilm', method => 'lora', epochs => 1";
+    shop.rows(&format!("SELECT * FROM finetune('intent', $$SELECT question, intent FROM questions$$, 'intent', {intent})")).await;
     for function in crate::declaration::functions() {
         let rows = shop.run(function.example).await;
         assert!(rows.is_ok_and(|batches| batches.iter().any(|batch| batch.num_rows() > 0)), "{}", function.name);

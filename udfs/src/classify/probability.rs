@@ -31,7 +31,7 @@ pub static DECLARATION: Function = Function {
     summary: "The probability that a text is of a class, by a trained text model",
     docs: "For thresholds, rankings and metrics: `auc(label, ai.class_probability(text, 'bad', 'review'))`. The probabilities of all classes add up to 1, and \
            `ai.classify` gives the class with the highest. NULL where the text or the class is NULL.",
-    example: "SELECT text, ai.class_probability(text, 'refund', 'intent') AS p FROM questions ORDER BY p DESC LIMIT 10",
+    example: "SELECT question, ai.class_probability(question, 'refund', 'intent') AS p FROM questions ORDER BY p DESC LIMIT 10",
     errors: &[
         Failure { sqlstate: "42704", when: "the model does not exist" },
         Failure { sqlstate: "42809", when: "the model is no text model" },
