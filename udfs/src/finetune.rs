@@ -11,6 +11,7 @@ use stratagem_models::encoder::tune::Tune;
 use stratagem_models::examples::Block;
 use stratagem_models::features::{Batch, Column as RawColumn};
 use stratagem_models::registry::ModelName;
+use stratagem_models::text;
 use stratagem_models::uplift::{self, Plan};
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type, sql_type};
@@ -106,9 +107,9 @@ pub static DECLARATION: Function = Function {
         Parameter::value("max_length", Type::Integer, "For `full` and `lora`: the most tokens of a text that are read. NULL is 128.").or("NULL"),
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
-        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 4 for `full`, 6 for `lora`.").or("NULL"),
+        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 30 for the n-grams of a text model, 4 for `full`, 6 for `lora`.").or("NULL"),
         Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows.").or("NULL"),
-        Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding.").or("16"),
+        Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding. NULL is 16; 32 for the n-grams of a text model.").or("NULL"),
         Parameter::value("cross_layers", Type::Integer, "Cross layers of `dcnv2`.").or("2"),
         Parameter::value("hidden", Type::Text, "Widths of the hidden layers.").or("'128, 64'"),
         Parameter::value("experts", Type::Integer, "Experts of `mmoe`.").or("4"),
@@ -126,7 +127,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
         Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step; of the vectors of texts, and of what low-rank changes read. NULL is 0; 0.1 for `full` and `lora`.").or("NULL"),
         Parameter::value("value_dropout", Type::Double, "A value seen c times counts as unseen in a share v / (v + c) of its uses.").or("10"),
-        Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step.").or("0"),
+        Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step. NULL is 0; 0.7 for a text model.").or("NULL"),
         Parameter::value("label_smoothing", Type::Double, "Labels are moved this share of the way to one half.").or("0"),
         Parameter::value("adversarial", Type::Double, "Length by which embeddings are moved against the loss in a second pass; 0 leaves it out.")
             .or("0"),
@@ -344,7 +345,11 @@ impl Training {
 
     fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let tune = texts::tune(arguments)?;
-        let usual = tune.as_ref().map_or_else(TrainOptions::default, |tune| Tune::options(tune.method));
+        let usual = match &tune {
+            Some(tune) => Tune::options(tune.method),
+            None if texts::base(arguments).is_none() => text::usual(),
+            None => TrainOptions::default(),
+        };
         let options = options(arguments, 1, usual)?;
         let split = split(arguments, &options, schema)?;
         let (texts, label, columns) = texts::plan(models, arguments, tune, schema, split)?;
@@ -475,7 +480,7 @@ fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<
         model_type: arguments.optional_text("model_type").unwrap_or(default).parse()?,
         epochs: arguments.count("epochs")?.unwrap_or(usual.epochs),
         batch_size: arguments.count("batch_size")?,
-        embedding_dim: size("embedding_dim")?,
+        embedding_dim: arguments.count("embedding_dim")?.unwrap_or(usual.embedding_dim),
         cross_layers: size("cross_layers")?,
         hidden: widths(arguments.text("hidden")?)?,
         experts: size("experts")?,
@@ -489,7 +494,7 @@ fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<
         l2: share("l2")?,
         dropout: chosen("dropout", usual.dropout),
         value_dropout: share("value_dropout")?,
-        token_dropout: share("token_dropout")?,
+        token_dropout: chosen("token_dropout", usual.token_dropout),
         label_smoothing: share("label_smoothing")?,
         adversarial: share("adversarial")?,
         positive_weight: arguments.optional_double("positive_weight").map(|value| value as f32),

@@ -14,7 +14,7 @@ use crate::encoder::tune::Tuned;
 
 pub use self::model::{Shares, TextModel};
 pub(crate) use self::train::{class, judge, strata};
-pub use self::train::{columns, grams, numbers, train};
+pub use self::train::{columns, grams, numbers, train, usual};
 
 /// The most classes.
 pub const MOST_CLASSES: usize = 1000;

@@ -127,7 +127,7 @@ pub(super) fn plan(
 }
 
 /// The encoder that the arguments name.
-fn base(arguments: &Constants) -> Option<&str> {
+pub(super) fn base(arguments: &Constants) -> Option<&str> {
     arguments.optional_text("base").filter(|base| *base != NGRAM)
 }
 

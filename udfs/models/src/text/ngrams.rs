@@ -6,7 +6,7 @@ use crate::features::id_of;
 const MOST: usize = 4096;
 
 /// Neighbouring characters that are read together, where a script does not separate words.
-const CHARACTERS: usize = 3;
+const CHARACTERS: usize = 4;
 
 /// Neighbouring characters of a word that are read together.
 const PARTS: std::ops::RangeInclusive<usize> = 3..=5;
@@ -15,7 +15,7 @@ const PARTS: std::ops::RangeInclusive<usize> = 3..=5;
 const LONGEST: usize = 40;
 
 /// Adds the hashes of a text's n-grams, none of them 0, and says whether the text goes on after the last one. In lower case: words and pairs of
-/// words; 3 to 5 characters of a word with its ends; 1 to 3 characters of scripts that do not separate words; runs of other signs.
+/// words; 3 to 5 characters of a word with its ends; 1 to 4 characters of scripts that do not separate words; runs of other signs.
 pub(super) fn ngrams(text: &str, out: &mut Vec<u64>) -> bool {
     let end = out.len() + MOST;
     let mut before: Option<String> = None;

@@ -34,6 +34,11 @@ pub fn columns(name: &str, dimension: Option<usize>) -> Vec<Column> {
     }
 }
 
+/// The options of a training that suit n-grams. Most of a text is left out in a step, so that no few of its n-grams tell all by themselves.
+pub fn usual() -> TrainOptions {
+    TrainOptions { epochs: 30, embedding_dim: 32, token_dropout: 0.7, ..TrainOptions::default() }
+}
+
 /// The n-grams of texts, and of how many only the beginning was read.
 pub fn grams<'t>(texts: impl IntoIterator<Item = &'t str>) -> (Batch, u64) {
     let (mut bag, mut truncated) = (Bag::default(), 0);
