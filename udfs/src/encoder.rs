@@ -49,7 +49,7 @@ pub(crate) struct Encoders {
 enum Found {
     /// The number of an installed one.
     Installed(usize, Checkpoint),
-    Imported(ModelName, Encoder),
+    Imported(ModelName, Box<Encoder>),
 }
 
 /// What is known of an encoder without loading it.
@@ -80,7 +80,7 @@ impl Encoders {
         if let Some(name) = name.and_then(|name| ModelName::parse(name).ok())
             && let Some(encoder) = self.shelf.get(&name)?
         {
-            return Ok(Found::Imported(name, encoder));
+            return Ok(Found::Imported(name, Box::new(encoder)));
         }
         let (mut known, mut missing) = (Vec::new(), None);
         for (place, checkpoint) in self.installed() {
@@ -144,7 +144,7 @@ impl Encoders {
         let mut all: Vec<Found> =
             self.installed().filter_map(|(place, checkpoint)| Some(Found::Installed(place, checkpoint.ok()?))).collect();
         for name in self.shelf.names()? {
-            all.extend(self.shelf.get(&name)?.map(|encoder| Found::Imported(name, encoder)));
+            all.extend(self.shelf.get(&name)?.map(|encoder| Found::Imported(name, Box::new(encoder))));
         }
         let known = all.into_iter().map(|found| {
             let own = key(&found);
@@ -171,7 +171,7 @@ impl Encoders {
 /// The files of an encoder; those of an installed one are prepared if they are not yet.
 fn files(found: Found) -> Result<Encoder> {
     match found {
-        Found::Imported(_, encoder) => Ok(encoder),
+        Found::Imported(_, encoder) => Ok(*encoder),
         Found::Installed(_, Checkpoint { source, cache, .. }) => Encoder::prepare(&source, &cache, EXACT),
     }
 }
