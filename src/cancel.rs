@@ -19,7 +19,14 @@ pub(crate) struct Backends(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     last: i32,
-    entries: HashMap<i32, (i32, Running)>,
+    entries: HashMap<i32, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    secret: i32,
+    running: Running,
+    end: CancellationToken,
 }
 
 /// The statement a connection runs at the moment, if it does.
@@ -31,8 +38,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backends {
-    /// Registers a connection; it is forgotten when the ticket is dropped.
-    pub(crate) fn register(self: &Arc<Self>) -> Ticket {
+    /// Registers a connection, which ends with `kill` at the latest; it is forgotten when the ticket is dropped.
+    pub(crate) fn register(self: &Arc<Self>, kill: &CancellationToken) -> Ticket {
         let mut table = lock(&self.0);
         let pid = loop {
             table.last = table.last.wrapping_add(1).max(1);
@@ -41,20 +48,31 @@ impl Backends {
             }
         };
         let secret = rand::random();
-        let running = Running::default();
-        table.entries.insert(pid, (secret, Arc::clone(&running)));
-        Ticket { backends: Arc::clone(self), pid, secret, running }
+        let (running, end) = (Running::default(), kill.child_token());
+        table.entries.insert(pid, Entry { secret, running: Arc::clone(&running), end: end.clone() });
+        Ticket { backends: Arc::clone(self), pid, secret, end, running }
     }
 
     /// Cancels what the connection runs, if the secret is right.
     pub(crate) fn cancel(&self, pid: i32, secret: i32) {
-        let running = match lock(&self.0).entries.get(&pid) {
-            Some((expected, running)) if *expected == secret => Arc::clone(running),
-            _ => return,
-        };
+        if lock(&self.0).entries.get(&pid).is_some_and(|entry| entry.secret == secret) {
+            self.interrupt(pid);
+        }
+    }
+
+    /// Cancels what the connection runs. False where there is no such connection.
+    pub(crate) fn interrupt(&self, pid: i32) -> bool {
+        let Some(running) = lock(&self.0).entries.get(&pid).map(|entry| Arc::clone(&entry.running)) else { return false };
         if let Some(token) = lock(&running).as_ref() {
             token.cancel();
         }
+        true
+    }
+
+    /// Ends a connection. False where there is no such one.
+    pub(crate) fn terminate(&self, pid: i32) -> bool {
+        let end = lock(&self.0).entries.get(&pid).map(|entry| entry.end.clone());
+        end.inspect(CancellationToken::cancel).is_some()
     }
 }
 
@@ -64,6 +82,8 @@ pub(crate) struct Ticket {
     backends: Arc<Backends>,
     pub(crate) pid: i32,
     pub(crate) secret: i32,
+    /// Ends the connection.
+    pub(crate) end: CancellationToken,
     running: Running,
 }
 
@@ -78,7 +98,7 @@ impl Drop for Ticket {
 pub(crate) struct Ends {
     /// The client has closed its side or is lost.
     pub(crate) gone: CancellationToken,
-    /// The server ends now, without waiting for statements.
+    /// The connection is ended, or the server, without waiting for statements.
     pub(crate) kill: CancellationToken,
 }
 
@@ -135,7 +155,7 @@ mod tests {
 
     fn guard(timeout: Option<Duration>) -> Guard {
         let ends = Ends { gone: CancellationToken::new(), kill: CancellationToken::new() };
-        Guard::start(&Arc::<Backends>::default().register(), &ends, timeout)
+        Guard::start(&Arc::<Backends>::default().register(&ends.kill), &ends, timeout)
     }
 
     #[tokio::test]
@@ -150,7 +170,7 @@ mod tests {
         let error = guard(Some(Duration::from_millis(1))).run::<()>(std::future::pending()).await.expect_err("too late");
         assert_eq!(error.state, SqlState::QueryCanceled);
         let ends = Ends { gone: CancellationToken::new(), kill: CancellationToken::new() };
-        let guard = Guard::start(&Arc::<Backends>::default().register(), &ends, None);
+        let guard = Guard::start(&Arc::<Backends>::default().register(&ends.kill), &ends, None);
         ends.gone.cancel();
         let error = guard.run::<()>(std::future::pending()).await.expect_err("nobody waits");
         assert_eq!(error.state, SqlState::ConnectionFailure);
@@ -159,8 +179,8 @@ mod tests {
     #[tokio::test]
     async fn only_the_right_secret_cancels() {
         let backends = Arc::<Backends>::default();
-        let ticket = backends.register();
         let ends = Ends { gone: CancellationToken::new(), kill: CancellationToken::new() };
+        let ticket = backends.register(&ends.kill);
         let guard = Guard::start(&ticket, &ends, None);
         backends.cancel(ticket.pid, ticket.secret.wrapping_add(1));
         assert_eq!(guard.run(async { Ok(1) }).await.expect("still running"), 1);

@@ -11,7 +11,7 @@ mod statements;
 
 use std::time::Duration;
 
-use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
+use pgwire::messages::response::{CommandComplete, NotificationResponse, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::ParameterStatus;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use stratagem_udfs::notice::Notice;
@@ -22,6 +22,7 @@ use crate::cancel::{Ends, Guard, Ticket};
 use crate::protocol::{Inbound, Outbound};
 use crate::session::{Outcome, Prepared, Session, Transaction};
 use crate::sqlstate::{Severity, SqlError, SqlState};
+use crate::system::Message;
 
 use portal::Portals;
 pub(crate) use startup::{Start, ending, greet, refuse, too_many};
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     /// The server takes no new statements.
     drain: CancellationToken,
     notices: mpsc::UnboundedReceiver<Notice>,
+    /// Messages of sessions, for the client.
+    messages: mpsc::Receiver<Message>,
     statements: Statements,
     portals: Portals,
     /// Several statements came in one message and share a transaction.
@@ -85,14 +88,24 @@ impl Connection {
             Transaction::Idle => None,
             Transaction::Open(_) | Transaction::Failed(_) => self.session.settings.idle_in_transaction_timeout(),
         };
-        tokio::select! {
-            biased;
-            () = self.ends.kill.cancelled() => Err(shutting_down()),
-            message = self.inbox.recv() => message.transpose(),
-            // a client between its statements is not waited for
-            () = self.drain.cancelled(), if matches!(self.session.transaction, Transaction::Idle) => Err(shutting_down()),
-            () = sleep(idle) => {
-                Err(SqlError::fatal(SqlState::ConnectionFailure, "terminating connection due to idle-in-transaction timeout"))
+        let between = matches!(self.session.transaction, Transaction::Idle);
+        loop {
+            let heard = tokio::select! {
+                biased;
+                () = self.ends.kill.cancelled() => return Err(shutting_down()),
+                message = self.inbox.recv() => return message.transpose(),
+                // a client between its statements is not waited for
+                () = self.drain.cancelled(), if between => return Err(shutting_down()),
+                Some(heard) = self.messages.recv(), if between => heard,
+                () = sleep(idle) => {
+                    let message = "terminating connection due to idle-in-transaction timeout";
+                    return Err(SqlError::fatal(SqlState::ConnectionFailure, message));
+                }
+            };
+            self.put_message(heard)?;
+            self.put_messages()?;
+            if self.out.flush().await.is_err() {
+                return Ok(None);
             }
         }
     }
@@ -107,6 +120,9 @@ impl Connection {
             Transaction::Open(_) => TransactionStatus::Transaction,
             Transaction::Failed(_) => TransactionStatus::Error,
         };
+        if let Transaction::Idle = self.session.transaction {
+            self.put_messages()?;
+        }
         self.session.waits();
         self.out.put(&PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status)))
     }
@@ -130,6 +146,18 @@ impl Connection {
             self.out.put(&PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)))?;
         }
         self.out.put(&PgWireBackendMessage::CommandComplete(CommandComplete::new(tag)))
+    }
+
+    /// Puts the messages of sessions that there are so far.
+    fn put_messages(&mut self) -> Result<(), SqlError> {
+        while let Ok(message) = self.messages.try_recv() {
+            self.put_message(message)?;
+        }
+        Ok(())
+    }
+
+    fn put_message(&mut self, Message { pid, channel, text }: Message) -> Result<(), SqlError> {
+        self.out.put(&PgWireBackendMessage::NotificationResponse(NotificationResponse::new(pid, channel, text)))
     }
 
     /// Puts the notices that there are so far.
@@ -167,7 +195,7 @@ impl Connection {
         prepared: &Prepared,
         values: Option<datafusion::common::ParamValues>,
     ) -> Result<Option<Outcome>, SqlError> {
-        use crate::statement::Command;
+        use crate::statement::{Command, Discarded};
         let Some(command) = &prepared.command else { return Ok(None) };
         self.warn_of_transaction(command)?;
         if let Command::Declare { cursor, .. } = command {
@@ -182,7 +210,7 @@ impl Connection {
         match command {
             Command::Declare { cursor, .. } => outcome = self.declare(cursor, prepared, outcome)?,
             Command::Close(name) => self.close_cursor(name.as_deref())?,
-            Command::Discard { all: true } => {
+            Command::Discard(Discarded::All) => {
                 self.statements.clear();
                 self.portals.clear();
             }

@@ -8,6 +8,7 @@ mod number;
 mod read;
 mod write;
 
+pub(crate) use column::value;
 pub(crate) use read::{Piece, Reader};
 pub(crate) use write::Writer;
 

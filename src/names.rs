@@ -43,8 +43,9 @@ fn name_columns(select: &mut Select) {
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                let of_column = is_of_column(expr);
                 let name = column_name(expr).unwrap_or_else(|| "?column?".to_owned());
-                let repeated = !taken.insert(name.clone()) || (column && spread);
+                let repeated = !taken.insert(name.clone()) || (of_column && spread);
                 if repeated || !column {
                     let alias = if repeated { marked(&name, &mut taken) } else { name };
                     let expr = std::mem::replace(expr, Expr::Value(Value::Null.into()));
@@ -59,6 +60,15 @@ fn name_columns(select: &mut Select) {
             }
             SelectItem::ExprWithAliases { .. } | SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {}
         }
+    }
+}
+
+/// Whether an expression is a column, cast or not.
+fn is_of_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
+        Expr::Cast { expr, .. } => is_of_column(expr),
+        _ => false,
     }
 }
 

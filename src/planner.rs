@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::catalog::information_schema::InformationSchemaProvider;
-use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_datafusion_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
-use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF, cast, lit,
+};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
@@ -19,11 +21,13 @@ use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::future::BoxFuture;
 
 use crate::catalog;
+use crate::literals;
 use crate::names;
 use crate::session::Own;
 use crate::sqlstate::{SqlError, SqlState};
 use crate::store::{StoredView, TEMPORARY};
 use crate::system;
+use crate::wording;
 
 /// The one catalog of the server, which clients see as the database.
 pub(crate) const DATABASE: &str = "stratagem";
@@ -36,6 +40,9 @@ const SYSTEM_SCHEMA: &str = "pg_catalog";
 
 /// The standard's catalog, which the engine derives from the tables there are.
 const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// The function whose rows are numbers one after the other.
+const SERIES: &str = "generate_series";
 
 /// Plans a statement. `types` are the types of its parameters as far as the client told them.
 pub(crate) async fn plan(state: &SessionState, path: &[String], statement: Statement, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
@@ -51,6 +58,8 @@ fn plan_at<'a>(
 ) -> BoxFuture<'a, Result<LogicalPlan>> {
     Box::pin(async move {
         names::apply(&mut statement);
+        wording::apply(&mut statement);
+        literals::apply(&mut statement);
         let mut statement = DfStatement::Statement(Box::new(statement));
         let (references, _) = resolve_table_references(&statement, true)?;
         let mut names = Names { state, tables: HashMap::with_capacity(references.len()) };
@@ -111,6 +120,11 @@ pub(crate) async fn find(state: &SessionState, path: &[String], name: &TableRefe
                 return Ok(Some(table));
             }
         }
+        if schema == INFORMATION_SCHEMA
+            && let Some(table) = system::of_information_schema(state, &database, name.table()).await?
+        {
+            return Ok(Some(table));
+        }
         let schema = match schema {
             INFORMATION_SCHEMA => Some(Arc::new(InformationSchemaProvider::new(Arc::clone(state.catalog_list()))) as _),
             schema => database.schema(schema),
@@ -142,6 +156,18 @@ async fn open(state: &SessionState, table: Arc<dyn TableProvider>, depth: usize)
 /// The path views are planned with, so that they mean the same to everyone.
 pub(crate) fn default_path() -> Vec<String> {
     vec![crate::store::SCHEMA.to_owned(), "public".to_owned()]
+}
+
+/// The engine's series are of bigints: makes them of integers. Whether they all were integers, and so is the series.
+fn all_bigint(args: &mut [Expr]) -> bool {
+    let mut integers = true;
+    for arg in args {
+        match arg {
+            Expr::Literal(ScalarValue::Int32(number), _) => *arg = lit(ScalarValue::Int64(number.map(i64::from))),
+            _ => integers = false,
+        }
+    }
+    integers
 }
 
 /// What the SQL planner asks the session for.
@@ -178,10 +204,21 @@ impl ContextProvider for Names<'_> {
                 .build(),
         );
         let schema = DFSchema::empty();
-        let args =
+        let mut args =
             args.into_iter().map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e))).collect::<Result<Vec<_>>>()?;
+        let integers = name == SERIES && all_bigint(&mut args);
         let arguments = datafusion::catalog::TableFunctionArgs::new(&args, self.state);
-        Ok(provider_as_source(function.create_table_provider_with_args(arguments)?))
+        let table = provider_as_source(function.create_table_provider_with_args(arguments)?);
+        if !integers {
+            return Ok(table);
+        }
+        let plan = LogicalPlanBuilder::scan(SERIES, table, None)?;
+        let columns = plan.schema().columns().into_iter().map(|column| {
+            let name = column.name.clone();
+            cast(Expr::Column(column), DataType::Int32).alias(name)
+        });
+        let plan = plan.clone().project(columns.collect::<Vec<_>>())?.build()?;
+        Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
     }
 
     fn create_cte_work_table(&self, name: &str, schema: datafusion::arrow::datatypes::SchemaRef) -> Result<Arc<dyn TableSource>> {

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use pgwire::messages::{DecodeContext, PgWireBackendMessage, PgWireFrontendMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -138,6 +138,28 @@ impl Outbound {
                 other => internal(&other.to_string()),
             }
         })
+    }
+
+    /// Gathers a message whose body is written by `write`.
+    pub(crate) fn message(&mut self, kind: u8, write: impl FnOnce(&mut BytesMut) -> Result<(), SqlError>) -> Result<(), SqlError> {
+        let start = self.buffer.len();
+        self.buffer.put_slice(&[kind, 0, 0, 0, 0]);
+        let written = write(&mut self.buffer);
+        let size = self.buffer.len() - start - 1;
+        let length = i32::try_from(size).map_err(|_| {
+            let message = format!("an answer of {size} bytes is larger than the protocol's {}", i32::MAX);
+            SqlError::new(SqlState::ProgramLimitExceeded, message)
+        });
+        match written.and(length) {
+            Ok(length) => {
+                self.buffer[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
+                Ok(())
+            }
+            Err(error) => {
+                self.buffer.truncate(start);
+                Err(error)
+            }
+        }
     }
 
     /// Gathers an error or a notice about `text`.

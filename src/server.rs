@@ -9,7 +9,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
@@ -24,6 +24,8 @@ use crate::cancel::Backends;
 use crate::catalog::DataCatalog;
 use crate::config::{self, Config};
 use crate::connection::{Connection, Start, ending, greet, refuse, too_many};
+use crate::interval::Intervals;
+use crate::overflow::CheckOverflow;
 use crate::planner::DATABASE;
 use crate::settings::Settings;
 use crate::store::{self, Store};
@@ -75,6 +77,7 @@ pub(crate) struct Engine {
     /// The state every session's own is made from: tables, functions, memory.
     pub(crate) base: SessionState,
     pub(crate) store: Arc<Store>,
+    pub(crate) system: Arc<System>,
     pub(crate) models: Arc<Models>,
     pub(crate) settings: Settings,
     pub(crate) partitions: usize,
@@ -128,8 +131,8 @@ impl Server {
             compute: Some(compute),
         };
         let door = Door {
+            backends: Arc::clone(&engine.system.backends),
             engine,
-            backends: Arc::default(),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             aside: Arc::new(Semaphore::new(TURNED_AWAY)),
             limit: config.limits.connections,
@@ -184,20 +187,24 @@ impl Engine {
         let catalog = DataCatalog::open(&config.data).map_err(|e| Error::Data { path: config.data.clone(), reason: e.to_string() })?;
         let models = models(config).map_err(|e| state_error(e.to_string()))?;
 
+        let system = Arc::new(System::new(vec![config.data.clone(), config.state().join("tables")]));
         let options = SessionConfig::new()
             .with_default_catalog_and_schema(DATABASE, "public")
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
             .with_target_partitions(partitions)
-            .with_extension(Arc::new(System::new(vec![config.data.clone(), config.state().join("tables")])));
+            .with_extension(Arc::clone(&system));
         let builder = SessionStateBuilder::new().with_default_features().with_config(options).with_runtime_env(memory_and_disk(config)?);
-        let context = SessionContext::new_with_state(stratagem_udfs::register_all(builder, Arc::clone(&models)).build());
+        let mut context = SessionContext::new_with_state(stratagem_udfs::register_all(builder, Arc::clone(&models)).build());
         stratagem_udfs::catalog::mount(&models, |schema, tables| catalog.mount(schema, tables));
         context.register_catalog(DATABASE, Arc::new(catalog));
+        context.register_expr_planner(Arc::new(Intervals::new()))?;
+        context.add_analyzer_rule(Arc::new(CheckOverflow::new()));
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|e| *e)?;
         Ok(Self {
             base: context.state(),
             store,
+            system,
             models,
             settings: Settings::new(config.limits.statement_timeout),
             partitions,
@@ -303,7 +310,7 @@ impl Door {
                 () = kill.cancelled() => return,
                 start = greet(socket, &backends) => start,
             };
-            if let Some(connection) = Connection::open(&engine, backends.register(), start, kill, drain) {
+            if let Some(connection) = Connection::open(&engine, backends.register(&kill), start, drain) {
                 connection.serve().await;
             }
         });

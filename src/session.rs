@@ -1,5 +1,6 @@
 //! One client's session: its settings, its transaction, and how its commands are planned and run.
 
+mod acting;
 mod catalog;
 mod change;
 mod constant;
@@ -39,9 +40,9 @@ use crate::planner;
 use crate::server::Engine;
 use crate::settings::Settings;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
-use crate::statement::{Command, Fetch};
+use crate::statement::{Command, Discarded, Fetch};
 use crate::store::Draft;
-use crate::system::{Presence, System};
+use crate::system::{Message, Post, Presence, ear};
 
 pub(crate) use copy::Intake;
 pub(crate) use kept::Kept;
@@ -133,7 +134,9 @@ pub(crate) struct Session {
     /// What functions know of who asks.
     client: Arc<Client>,
     /// What other sessions see of this one.
-    presence: Option<Presence>,
+    presence: Presence,
+    /// Where messages for this session go.
+    ear: mpsc::Sender<Message>,
     /// What the session's own relations of the catalog show.
     pub(crate) own: Arc<Own>,
     /// Notices of the session itself that the client has not seen.
@@ -141,8 +144,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session of its own state over the engine's shared tables, functions and memory. Notices of functions come out of the receiver.
-    pub(crate) fn new(engine: Arc<Engine>, pid: i32, user: &str, settings: Settings) -> (Self, mpsc::UnboundedReceiver<Notice>) {
+    /// A session of its own state over the engine's shared tables, functions and memory. Notices of functions and messages of
+    /// other sessions come out of the receivers.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        pid: i32,
+        user: &str,
+        settings: Settings,
+    ) -> (Self, mpsc::UnboundedReceiver<Notice>, mpsc::Receiver<Message>) {
         let (sender, notices) = Notices::channel();
         let client = Arc::new(Client::new(pid, user));
         let own = Arc::new(Own::new(user, &settings));
@@ -155,12 +164,13 @@ impl Session {
             builder = builder.with_catalog_list(Arc::new(catalog::Databases(database)));
         }
         let mut state = builder.build();
-        let presence = state.config().get_extension::<System>().map(|system| Arc::clone(&system.activity).enter(pid, user));
+        let presence = engine.system.enter(pid, user);
+        let (ear, messages) = ear();
         functions::register(&mut state, pid, user);
         let told = Vec::new();
-        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, draft, client, presence, own, told };
+        let mut session = Self { engine, state, settings, transaction: Transaction::Idle, draft, client, presence, ear, own, told };
         session.apply_settings();
-        (session, notices)
+        (session, notices, messages)
     }
 
     /// Makes the engine follow the settings it knows of.
@@ -257,9 +267,7 @@ impl Session {
     /// Runs the command of a statement, whose plan may be kept. Rows are made while the client takes them.
     pub(crate) async fn run(&mut self, command: &Command, of: &Prepared, values: Option<ParamValues>) -> Result<Outcome, SqlError> {
         self.client.begin(&of.text, self.settings.limits());
-        if let Some(presence) = &self.presence {
-            presence.active(&of.text, self.settings.application_name(), self.transaction.started());
-        }
+        self.presence.active(&of.text, self.settings.application_name(), self.transaction.started());
         self.admit(Some(command))?;
         if command.writes() {
             self.admit_writing(command.words(), command.stands_alone())?;
@@ -303,7 +311,7 @@ impl Session {
                 let shown = self.show(name.as_deref())?;
                 Ok(Outcome::Rows { schema: shown.schema(), rows: Rows::of(shown), tag: "SHOW", counted: false })
             }
-            Command::Discard { all } => self.discard(*all),
+            Command::Discard(what) => self.discard(*what, command.words()),
             Command::Deallocate(_) => Ok(done(command.words())),
             Command::Begin { words, read_only, isolation } => self.begin(words, *read_only, isolation.as_deref()),
             Command::Commit => self.commit().await,
@@ -311,7 +319,7 @@ impl Session {
             Command::Savepoint(name) => self.savepoint(name),
             Command::Release(name) => self.release(name),
             Command::RollbackTo(name) => self.rollback_to(name),
-            Command::Listen(words) => Ok(done(words)),
+            Command::Post(post) => self.post(post, command.words()),
         }
     }
 
@@ -336,9 +344,7 @@ impl Session {
             Transaction::Open(_) => "idle in transaction",
             Transaction::Failed(_) => "idle in transaction (aborted)",
         };
-        if let Some(presence) = &self.presence {
-            presence.waits(state, self.transaction.started());
-        }
+        self.presence.waits(state, self.transaction.started());
     }
 
     /// Memory of the server for something the session keeps.
@@ -368,7 +374,7 @@ impl Session {
         let told = parameters::with_casts(&self.state, statement, told);
         let types = parameters::fields(&told);
         let plan = self.plan(statement.clone(), types.clone()).await?;
-        let parameters = Parameters::of(&plan.logical, &told)?;
+        let parameters = Parameters::of(&plan.logical, &told, statement)?;
         if parameters.fields() == types {
             return Ok((plan, parameters));
         }
@@ -458,12 +464,23 @@ impl Session {
         Rows { batches, task: Some(AbortOnDropHandle::new(task)) }
     }
 
+    /// A setting as it is now. Between transactions those of a transaction are those of the next.
+    fn shown(&self, name: &str) -> Result<(&'static str, String), SqlError> {
+        let (known, value) = self.settings.show(name)?;
+        if let Transaction::Idle = self.transaction
+            && known.starts_with("transaction_")
+        {
+            return Ok((known, self.settings.show(&format!("default_{known}"))?.1));
+        }
+        Ok((known, value))
+    }
+
     fn show(&self, name: Option<&str>) -> Result<RecordBatch, SqlError> {
         let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as _;
         let field = |name: &str| Field::new(name, DataType::Utf8, false);
         let (fields, columns) = match name {
             Some(name) => {
-                let (name, value) = self.settings.show(name)?;
+                let (name, value) = self.shown(name)?;
                 (vec![field(name)], vec![text(vec![value])])
             }
             None => {
@@ -512,15 +529,32 @@ impl Session {
         Ok(Outcome::Done { tag: "RESET".to_owned(), reports })
     }
 
-    fn discard(&mut self, all: bool) -> Result<Outcome, SqlError> {
-        if !all {
-            return Ok(done("DISCARD"));
+    /// Keeps what is done once the transaction is committed.
+    fn post(&self, post: &Post, words: &str) -> Result<Outcome, SqlError> {
+        if let Post::Notify { channel, .. } = post {
+            self.engine.system.channels.admit(channel)?;
+        }
+        self.own.post(post.clone());
+        Ok(done(words))
+    }
+
+    fn discard(&mut self, what: Discarded, words: &str) -> Result<Outcome, SqlError> {
+        match what {
+            // plans are not kept, and there are no sequences
+            Discarded::Plans | Discarded::Sequences => return Ok(done(words)),
+            Discarded::Temporary => {
+                self.draft.discard_temporary();
+                return Ok(done(words));
+            }
+            Discarded::All => {}
         }
         if !matches!(self.transaction, Transaction::Idle) {
             return Err(SqlError::new(SqlState::ActiveTransaction, "DISCARD ALL cannot run inside a transaction block"));
         }
         self.settings.reset_all();
         self.draft.discard_temporary();
+        self.own.post(Post::Unlisten(None));
+        self.engine.system.locks.give_all_back(self.presence.pid);
         self.apply_settings();
         Ok(Outcome::Done { tag: "DISCARD ALL".to_owned(), reports: self.reports() })
     }

@@ -67,8 +67,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("IntervalStyle", "postgres", Kind::Word(&["postgres"]), true, "how intervals are written"),
     setting("is_superuser", "off", Kind::Fixed, true, "there are no superusers"),
     setting("jit", "off", Kind::Switch, false, "accepted; nothing is compiled"),
-    setting("lock_timeout", "0", Kind::Time, false, "accepted; reading takes no locks"),
+    setting("lock_timeout", "0", Kind::Time, false, "longest wait for an advisory lock; 0 is no limit"),
     setting("max_identifier_length", "63", Kind::Fixed, false, "longest name in bytes"),
+    setting("max_index_keys", "32", Kind::Fixed, false, "there are no indexes"),
     setting(
         "ml.max_tokens_per_query",
         "0",
@@ -198,6 +199,10 @@ impl Settings {
 
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {
         self.time("statement_timeout")
+    }
+
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.time("lock_timeout")
     }
 
     pub(crate) fn idle_in_transaction_timeout(&self) -> Option<Duration> {

@@ -71,7 +71,9 @@ pub(crate) enum SqlState {
     AdminShutdown,
     IoError,
     DataCorrupted,
+    DeadlockDetected,
     InternalError,
+    LockNotAvailable,
 }
 
 impl SqlState {
@@ -127,6 +129,8 @@ impl SqlState {
             WrongObjectType => "42809",
             GroupingError => "42803",
             IndeterminateDatatype => "42P18",
+            DeadlockDetected => "40P01",
+            LockNotAvailable => "55P03",
             DiskFull => "53100",
             OutOfMemory => "53200",
             TooManyConnections => "53300",

@@ -18,6 +18,7 @@ use stratagem_udfs::models::ModelName;
 use crate::copy::Format;
 use crate::sqlstate::{SqlError, SqlState};
 use crate::store::{Kind, TEMPORARY};
+use crate::system::Post;
 
 pub(crate) use change::Alteration;
 pub(crate) use cursor::{Declared, Fetch, Way};
@@ -85,7 +86,7 @@ pub(crate) enum Command {
     /// SHOW; no name is ALL.
     Show(Option<String>),
     /// DISCARD ALL and its parts.
-    Discard { all: bool },
+    Discard(Discarded),
     /// DEALLOCATE; no name is ALL.
     Deallocate(Option<String>),
     /// BEGIN or START TRANSACTION, with the command tag it is answered with, and READ ONLY or READ WRITE and the isolation if that
@@ -101,8 +102,17 @@ pub(crate) enum Command {
     Release(String),
     /// ROLLBACK TO SAVEPOINT.
     RollbackTo(String),
-    /// LISTEN or UNLISTEN, with its words: accepted, as nothing is ever notified.
-    Listen(&'static str),
+    /// LISTEN, UNLISTEN and NOTIFY.
+    Post(Post),
+}
+
+/// What DISCARD forgets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Discarded {
+    All,
+    Plans,
+    Sequences,
+    Temporary,
 }
 
 /// What EXPLAIN is asked to show.
@@ -204,8 +214,10 @@ impl Command {
             Command::Set { .. } => "SET",
             Command::Reset(_) => "RESET",
             Command::Show(_) => "SHOW",
-            Command::Discard { all: true } => "DISCARD ALL",
-            Command::Discard { all: false } => "DISCARD",
+            Command::Discard(Discarded::All) => "DISCARD ALL",
+            Command::Discard(Discarded::Plans) => "DISCARD PLANS",
+            Command::Discard(Discarded::Sequences) => "DISCARD SEQUENCES",
+            Command::Discard(Discarded::Temporary) => "DISCARD TEMP",
             Command::Deallocate(None) => "DEALLOCATE ALL",
             Command::Deallocate(Some(_)) => "DEALLOCATE",
             Command::Begin { words, .. } => words,
@@ -213,7 +225,9 @@ impl Command {
             Command::Rollback | Command::RollbackTo(_) => "ROLLBACK",
             Command::Savepoint(_) => "SAVEPOINT",
             Command::Release(_) => "RELEASE",
-            Command::Listen(words) => words,
+            Command::Post(Post::Listen(_)) => "LISTEN",
+            Command::Post(Post::Unlisten(_)) => "UNLISTEN",
+            Command::Post(Post::Notify { .. }) => "NOTIFY",
         }
     }
 }
@@ -303,7 +317,12 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
             Reset::ConfigurationParameter(name) => Some(name.to_string()),
         })),
         Statement::ShowVariable { variable } => show(&variable.iter().map(|i| i.value.clone()).collect::<Vec<_>>()),
-        Statement::Discard { object_type } => Ok(Command::Discard { all: matches!(object_type, DiscardObject::ALL) }),
+        Statement::Discard { object_type } => Ok(Command::Discard(match object_type {
+            DiscardObject::ALL => Discarded::All,
+            DiscardObject::PLANS => Discarded::Plans,
+            DiscardObject::SEQUENCES => Discarded::Sequences,
+            DiscardObject::TEMP => Discarded::Temporary,
+        })),
         Statement::Deallocate { name, .. } => {
             Ok(Command::Deallocate(if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
                 None
@@ -327,8 +346,12 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
         Statement::Rollback { chain: false, savepoint: Some(name) } => Ok(Command::RollbackTo(fold(&name))),
         Statement::Savepoint { name } => Ok(Command::Savepoint(fold(&name))),
         Statement::ReleaseSavepoint { name } => Ok(Command::Release(fold(&name))),
-        Statement::LISTEN { .. } => Ok(Command::Listen("LISTEN")),
-        Statement::UNLISTEN { .. } => Ok(Command::Listen("UNLISTEN")),
+        Statement::LISTEN { channel } => Ok(Command::Post(Post::Listen(fold(&channel)))),
+        Statement::UNLISTEN { channel } => {
+            let all = channel.quote_style.is_none() && channel.value == "*";
+            Ok(Command::Post(Post::Unlisten((!all).then(|| fold(&channel)))))
+        }
+        Statement::NOTIFY { channel, payload } => Ok(Command::Post(Post::notify(&fold(&channel), payload.as_deref().unwrap_or_default())?)),
         other => Err(refused(&other)),
     }
 }

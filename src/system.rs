@@ -2,8 +2,12 @@
 //! as its types, comes from `datafusion-pg-catalog`.
 
 mod activity;
+mod channels;
 mod comments;
+mod format;
 mod functions;
+mod information;
+mod locks;
 mod relations;
 mod routines;
 mod rows;
@@ -21,10 +25,15 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use pgwire::api::Type;
 
+use crate::cancel::Backends;
+use crate::session::Own;
 use crate::store::Draft;
 
-pub(crate) use activity::{Activity, Presence};
-pub(crate) use functions::{follow, owner};
+use activity::Activity;
+pub(crate) use activity::Presence;
+pub(crate) use channels::{Channels, Message, Post, ear};
+pub(crate) use functions::{Answer, Asked, acting, follow, owner};
+pub(crate) use locks::{Key, Locks, Mode, Until, Wish, mode_name};
 pub(crate) use relations::{Setting, pg_roles, pg_settings};
 pub(crate) use routines::named;
 
@@ -77,7 +86,10 @@ pub(crate) struct System {
     folders: Vec<PathBuf>,
     /// When the server began.
     pub(crate) began: DateTime<Utc>,
-    pub(crate) activity: Arc<Activity>,
+    activity: Activity,
+    pub(crate) backends: Arc<Backends>,
+    pub(crate) channels: Channels,
+    pub(crate) locks: Arc<Locks>,
     numbers: Mutex<Numbers>,
 }
 
@@ -99,7 +111,15 @@ struct Known {
 
 impl System {
     pub(crate) fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, began: Utc::now(), activity: Arc::default(), numbers: Mutex::default() }
+        Self {
+            folders,
+            began: Utc::now(),
+            activity: Activity::default(),
+            backends: Arc::default(),
+            channels: Channels::default(),
+            locks: Arc::default(),
+            numbers: Mutex::default(),
+        }
     }
 
     /// Bytes of all Parquet files.
@@ -130,6 +150,7 @@ impl System {
         match name {
             "pg_catalog" => 11,
             "public" => 2200,
+            "information_schema" => 13_283,
             name => self.number(name, None),
         }
     }
@@ -162,6 +183,16 @@ impl System {
     }
 }
 
+/// The schemas there are: those of relations, those of functions, and the standard's.
+fn schema_names(database: &Arc<dyn CatalogProvider>) -> Vec<String> {
+    let mut names = database.schema_names();
+    names.extend(routines::schemas().map(str::to_owned));
+    names.push("information_schema".to_owned());
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// The numbers that clients know by heart.
 fn fixed(relation: &str) -> Option<u32> {
     Some(match relation {
@@ -185,6 +216,7 @@ pub(crate) async fn table(state: &SessionState, database: &Arc<dyn CatalogProvid
         "pg_namespace" => relations::pg_namespace(&system, database)?,
         "pg_class" => relations::pg_class(&system, database).await?,
         "pg_attribute" => relations::pg_attribute(&system, database).await?,
+        "pg_locks" => system.locks.pg_locks()?,
         "pg_stat_activity" => system.activity.pg_stat_activity()?,
         "pg_tables" => relations::pg_tables(&system, database).await?,
         "pg_database" => relations::pg_database()?,
@@ -204,6 +236,21 @@ pub(crate) async fn table(state: &SessionState, database: &Arc<dyn CatalogProvid
     Ok(Some(table))
 }
 
+/// A relation of `information_schema`; none where the engine's own will do.
+pub(crate) async fn of_information_schema(
+    state: &SessionState,
+    database: &Arc<dyn CatalogProvider>,
+    name: &str,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let config = state.config();
+    let (Some(system), Some(draft), Some(own)) =
+        (config.get_extension::<System>(), config.get_extension::<Draft>(), config.get_extension::<Own>())
+    else {
+        return Ok(None);
+    };
+    information::information(&system, &draft, database, own.user(), name).await
+}
+
 /// What PostgreSQL calls a type in `format_type` and where it casts to regtype.
 pub(crate) fn type_name(wire: &Type) -> &str {
     match *wire {
@@ -213,6 +260,7 @@ pub(crate) fn type_name(wire: &Type) -> &str {
         Type::INT8 => "bigint",
         Type::FLOAT4 => "real",
         Type::FLOAT8 => "double precision",
+        Type::CHAR => "\"char\"",
         Type::BPCHAR => "character",
         Type::VARCHAR => "character varying",
         Type::TIME => "time without time zone",

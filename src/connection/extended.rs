@@ -84,7 +84,8 @@ impl Connection {
         let command = commands.pop();
         self.session.admit(command.as_ref())?;
         let told: Vec<_> = parse.type_oids.iter().map(|oid| wire_type(*oid)).collect();
-        let prepared = guard.run(self.session.prepare(command, parse.query, &told)).await?;
+        let mut prepared = guard.run(self.session.prepare(command, parse.query, &told)).await?;
+        prepared.parameters.tell(&parse.type_oids);
         self.statements.insert(name, Arc::new(prepared));
         self.out.put(&PgWireBackendMessage::ParseComplete(ParseComplete::new()))
     }

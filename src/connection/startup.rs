@@ -127,13 +127,7 @@ pub(crate) async fn refuse(socket: TcpStream, error: SqlError) {
 
 impl Connection {
     /// Opens the session and greets the client.
-    pub(crate) fn open(
-        engine: &Arc<Engine>,
-        ticket: Ticket,
-        start: Start,
-        kill: CancellationToken,
-        drain: CancellationToken,
-    ) -> Option<Self> {
+    pub(crate) fn open(engine: &Arc<Engine>, ticket: Ticket, start: Start, drain: CancellationToken) -> Option<Self> {
         let Start::Session { socket, rest, parameters, minor } = start else { return None };
         let user = parameters.get("user").cloned().unwrap_or_default();
         let (read, write) = socket.into_split();
@@ -146,12 +140,25 @@ impl Connection {
                 return None;
             }
         };
-        let ends = Ends { gone: CancellationToken::new(), kill };
+        let ends = Ends { gone: CancellationToken::new(), kill: ticket.end.clone() };
         let inbox = protocol::listen(read, rest, engine.message_size, ends.gone.clone());
-        let (session, notices) = Session::new(Arc::clone(engine), ticket.pid, &user, settings);
+        let (session, notices, messages) = Session::new(Arc::clone(engine), ticket.pid, &user, settings);
         let (statements, portals) = (Statements::new(Arc::clone(&session.own)), Portals::new(Arc::clone(&session.own)));
-        let mut connection =
-            Self { session, inbox, out, ticket, ends, drain, notices, statements, portals, together: false, last: false, skipping: false };
+        let mut connection = Self {
+            session,
+            inbox,
+            out,
+            ticket,
+            ends,
+            drain,
+            notices,
+            messages,
+            statements,
+            portals,
+            together: false,
+            last: false,
+            skipping: false,
+        };
         let unknown: Vec<String> = parameters.keys().filter(|k| k.starts_with("_pq_.")).cloned().collect();
         match connection.welcome(minor, unknown, &user) {
             Ok(()) => Some(connection),

@@ -14,6 +14,7 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::ScalarValue;
 
 use super::array;
 use super::number::{self, Problem};
@@ -31,6 +32,18 @@ pub(super) struct Column {
     data_type: DataType,
     values: Values,
     bytes: usize,
+}
+
+/// The value of a type that a client sends, in text or in binary.
+pub(crate) fn value(data_type: &DataType, bytes: &[u8], binary: bool) -> Result<ScalarValue, SqlError> {
+    let mut column =
+        Column::new(&Field::new("parameter", data_type.clone(), true), Tz::from_str("UTC").map_err(|e| internal(&e.to_string()))?)?;
+    if binary {
+        column.binary(bytes)?
+    } else {
+        column.text(utf8(bytes)?)?
+    }
+    Ok(ScalarValue::try_from_array(&column.finish()?, 0)?)
 }
 
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use pgwire::api::portal::Format as Values;
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse, MESSAGE_TYPE_BYTE_COPY_DATA};
 
 use super::{Csv, Format, Header, Lines, SIGNATURE};
 use crate::encode;
@@ -71,17 +71,27 @@ impl Writer {
 
     /// Writes rows `[from, to)` of a batch.
     pub(crate) fn rows(&mut self, batch: &RecordBatch, from: usize, to: usize, out: &mut Outbound) -> Result<(), SqlError> {
-        let Self { values, format, forced, message, .. } = self;
-        values.each(batch, from, to, |row| {
-            match format {
+        let Self { values, format, forced, message: first, .. } = self;
+        let mut rows = values.rows(batch, from, to)?;
+        let mut row = BytesMut::new();
+        while rows.next() {
+            out.message(MESSAGE_TYPE_BYTE_COPY_DATA, |message| match format {
                 Format::Binary => {
-                    message.put_i16(row.field_count);
-                    message.put_slice(&row.data);
+                    if !first.is_empty() {
+                        message.put_slice(&first.split());
+                    }
+                    message.put_i16(values.count());
+                    rows.put(message)
                 }
-                Format::Lines(lines) => line(message, &row.data, lines, forced),
-            }
-            put(message, out)
-        })
+                Format::Lines(lines) => {
+                    row.clear();
+                    rows.put(&mut row)?;
+                    line(message, &row, lines, forced);
+                    Ok(())
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Ends the data.

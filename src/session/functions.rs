@@ -33,8 +33,6 @@ pub(super) fn register(state: &mut SessionState, pid: i32, user: &str) {
         ("current_user", text(user)),
         ("session_user", text(user)),
         ("user", text(user)),
-        // there are no such locks
-        ("pg_advisory_unlock_all", text("")),
         ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
         ("inet_server_addr", ScalarValue::Utf8(None)),
         ("inet_server_port", ScalarValue::Int32(None)),
@@ -53,6 +51,7 @@ pub(super) fn register(state: &mut SessionState, pid: i32, user: &str) {
             put(state, ScalarUDF::from(Constant::new(name, began.clone())));
         }
     }
+    super::acting::register(state, pid);
     put(state, ScalarUDF::from(TypeOf::new()));
     put(state, AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf());
 }

@@ -6,12 +6,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, Join, JoinOperator, ObjectName, OrderByKind, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    Ident, Join, JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::literals;
 use crate::names;
 use crate::system;
 
@@ -46,7 +48,9 @@ fn found(statement: &Statement) -> bool {
         fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
             let found = match expression {
                 Expr::Cast { expr, data_type, .. } => {
-                    is_regclass(data_type) || is_regtype(data_type) || (is_regproc(data_type) && literal(expr).is_some())
+                    names_objects(data_type)
+                        || item_type(data_type).is_some_and(is_regtype)
+                        || (is_regproc(data_type) && literal(expr).is_some())
                 }
                 Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)) || is_series(expression),
                 _ => false,
@@ -82,6 +86,10 @@ impl VisitorMut for Rewriter {
             // what stands in a row that never is need not be found
             select.selection = None;
             select.projection.iter_mut().for_each(forget);
+            let hard = |factor: &TableFactor| matches!(factor, TableFactor::NestedJoin { .. } | TableFactor::UNNEST { .. });
+            if select.from.iter().any(|from| hard(&from.relation) || from.joins.iter().any(|join| hard(&join.relation))) {
+                leave(select);
+            }
         }
         ControlFlow::Continue(())
     }
@@ -97,8 +105,29 @@ impl VisitorMut for Rewriter {
                 **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).into());
                 None
             }
+            Expr::Function(called) if last(&called.name) == "array_agg" && is_oid(called) => call("oids", expression),
+            Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } if is_procedure(left) => {
+                if let Expr::Cast { expr, data_type, .. } = right.as_ref()
+                    && is_regproc(data_type)
+                    && let Some(name) = literal(expr)
+                {
+                    let name = name.strip_prefix("pg_catalog.").unwrap_or(name).to_owned();
+                    **right = Expr::Value(Value::SingleQuotedString(name).into());
+                }
+                None
+            }
+            Expr::Function(called) if last(&called.name) == "unnest" && unfolds_arguments(called) => {
+                if let FunctionArguments::List(list) = &mut called.args
+                    && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] = list.args.as_mut_slice()
+                    && let Some(list) = call("regtypesin", of)
+                {
+                    *of = list;
+                }
+                None
+            }
             Expr::Subquery(query) if is_nothing(query) => Some(Expr::Value(Value::Null.into())),
             Expr::Subquery(query) => {
+                one_step(query);
                 one_row(query);
                 None
             }
@@ -115,7 +144,9 @@ impl VisitorMut for Rewriter {
             Expr::Cast { expr, data_type, .. } if is_regproc(data_type) => {
                 literal(expr).and_then(system::named).map(|number| Expr::Value(Value::Number(number.to_string(), false).into()))
             }
+            Expr::Cast { expr, data_type, .. } if item_type(data_type).is_some_and(is_regtype) => call("regtypesin", expr),
             Expr::Cast { expr, data_type, .. } if is_text(data_type) => named(expr),
+            Expr::Cast { expr, data_type, .. } if item_type(data_type).is_some_and(is_text) && are_types(expr) => call("regtypesout", expr),
             _ => None,
         };
         if let Some(new) = new {
@@ -167,6 +198,22 @@ fn forget(item: &mut SelectItem) {
     }
 }
 
+/// Leaves nothing of what is joined in brackets or to the items of lists, which the engine may not take, but the names of the columns.
+fn leave(select: &mut Select) {
+    let named = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expression) => column(expression).map(Ident::new),
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
+        _ => None,
+    };
+    let Some(names) = select.projection.iter().map(named).collect::<Option<Vec<_>>>() else { return };
+    let null = || Expr::Value(Value::Null.into());
+    select.projection = names.into_iter().map(|alias| SelectItem::ExprWithAlias { expr: null(), alias }).collect();
+    select.from.clear();
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select.having = None;
+    select.selection = Some(Expr::Value(Value::Boolean(false).into()));
+}
+
 /// `ARRAY(SELECT e FROM ... ORDER BY o)` is `(SELECT array_agg(e ORDER BY o) FROM ...)`.
 fn array(query: &Query) -> Option<Expr> {
     if is_nothing(query) {
@@ -207,7 +254,6 @@ fn call(function: &str, argument: &Expr) -> Option<Expr> {
     if let Expr::Function(function) = &mut call
         && let FunctionArguments::List(list) = &mut function.args
     {
-        use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr};
         list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument.clone()))];
     }
     Some(call)
@@ -224,6 +270,7 @@ fn named(expression: &Expr) -> Option<Expr> {
         }
         Expr::Function(function) if last(&function.name) == "regclassin" => call("regclassout", expression),
         Expr::Function(function) if last(&function.name) == "regtypein" => call("regtypeout", expression),
+        Expr::Function(function) if last(&function.name) == "regtypesin" => call("regtypesout", expression),
         Expr::Nested(inner) => named(inner),
         _ => None,
     }
@@ -241,18 +288,33 @@ fn show(item: &mut SelectItem) {
     }
 }
 
-/// A series in the list of columns is a row for each of its values.
+/// A series in the list of columns is a row for each of its values, as is what else is a list to the engine and rows to PostgreSQL.
 fn unfold(item: &mut SelectItem) {
     if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item
-        && is_series(expression)
-        && let Some(new) = call("unnest", expression)
+        && let Some(series) = series(expression)
+        && let Some(new) = call("unnest", &series)
     {
         *expression = new;
     }
 }
 
+/// A series, which is one of integers where it is given integers.
+fn series(expression: &Expr) -> Option<Expr> {
+    let Expr::Function(called) = expression else { return None };
+    if !is_series(expression) {
+        return None;
+    }
+    let FunctionArguments::List(list) = &called.args else { return None };
+    let integer = |argument: &FunctionArg| matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Expr(of)) if literals::is_integer(of));
+    if !list.args.is_empty() && list.args.iter().all(integer) {
+        parsed(&format!("CAST({expression} AS INT[])"))
+    } else {
+        Some(expression.clone())
+    }
+}
+
 fn is_series(expression: &Expr) -> bool {
-    matches!(expression, Expr::Function(call) if last(&call.name) == "generate_series")
+    matches!(expression, Expr::Function(call) if matches!(last(&call.name).as_str(), "generate_series" | "pg_listening_channels"))
 }
 
 fn is_zero(expression: &Expr) -> bool {
@@ -261,15 +323,8 @@ fn is_zero(expression: &Expr) -> bool {
 
 /// Whether a column is of type regproc in PostgreSQL; here it is the name of the function.
 fn is_procedure(expression: &Expr) -> bool {
-    let column = match expression {
-        Expr::Identifier(name) => name,
-        Expr::CompoundIdentifier(names) => match names.last() {
-            Some(name) => name,
-            None => return false,
-        },
-        _ => return false,
-    };
-    ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"].contains(&folded(column).as_str())
+    const PROCEDURES: [&str; 7] = ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"];
+    column(expression).is_some_and(|name| PROCEDURES.contains(&name.as_str()))
 }
 
 /// Whether a query never has a row.
@@ -279,25 +334,28 @@ fn is_nothing(query: &Query) -> bool {
 
 /// Whether a SELECT reads what never has a row, and makes none of it.
 fn makes_nothing(select: &Select) -> bool {
-    let read = select.from.iter().any(|from| {
-        let inner = |join: &Join| {
-            matches!(
-                join.join_operator,
-                JoinOperator::Join(_)
-                    | JoinOperator::Inner(_)
-                    | JoinOperator::CrossJoin(_)
-                    | JoinOperator::Left(_)
-                    | JoinOperator::LeftOuter(_)
-            )
-        };
-        let left = is_empty(&from.relation) && from.joins.iter().all(inner);
-        let joined = from.joins.iter().any(|join| {
-            is_empty(&join.relation)
-                && matches!(join.join_operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
-        });
-        left || (joined && from.joins.iter().all(inner))
+    let grouped = matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if !keys.is_empty());
+    select.from.iter().any(never_has_rows) && (grouped || !aggregates(select))
+}
+
+/// Whether a join never has a row.
+fn never_has_rows(from: &TableWithJoins) -> bool {
+    let inner = |join: &Join| {
+        matches!(
+            join.join_operator,
+            JoinOperator::Join(_)
+                | JoinOperator::Inner(_)
+                | JoinOperator::CrossJoin(_)
+                | JoinOperator::Left(_)
+                | JoinOperator::LeftOuter(_)
+        )
+    };
+    let left = is_empty(&from.relation) && from.joins.iter().all(inner);
+    let joined = from.joins.iter().any(|join| {
+        is_empty(&join.relation)
+            && matches!(join.join_operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
     });
-    read && !aggregates(select)
+    left || (joined && from.joins.iter().all(inner))
 }
 
 /// Whether a SELECT answers one row for many, apart from the queries in it.
@@ -346,13 +404,80 @@ fn one_row(query: &mut Query) {
     }
 }
 
-/// Whether a condition holds for one number only.
-fn finds_by_number(condition: &Expr) -> bool {
-    let is_number = |side: &Expr| match side {
-        Expr::Identifier(name) => folded(name) == "oid",
-        Expr::CompoundIdentifier(names) => names.last().is_some_and(|name| folded(name) == "oid"),
+/// A recursive walk from a type to the one that it rests on, `typbasetype`, has one step here: none rests on one that rests on another.
+fn one_step(query: &mut Query) {
+    let Some(with) = query.with.as_ref().filter(|with| with.recursive) else { return };
+    let [walk] = with.cte_tables.as_slice() else { return };
+    let SetExpr::SetOperation { left, .. } = walk.query.body.as_ref() else { return };
+    let SetExpr::Select(first) = left.as_ref() else { return };
+    let base = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
+            column(expression).is_some_and(|name| name == "typbasetype")
+        }
         _ => false,
     };
+    if !first.projection.first().is_some_and(base) {
+        return;
+    }
+    let mut first = first.clone();
+    first.projection.truncate(1);
+    // a name of its own is one that the engine can take for that of a column
+    if let Some(SelectItem::ExprWithAlias { expr, .. }) = first.projection.pop() {
+        first.projection.push(SelectItem::UnnamedExpr(expr));
+    }
+    query.with = None;
+    query.order_by = None;
+    query.limit_clause = None;
+    query.body = Box::new(SetExpr::Select(first));
+}
+
+/// Whether an aggregate gathers the numbers of objects of the catalog.
+fn is_oid(called: &Function) -> bool {
+    const NUMBERS: [&str; 9] =
+        ["atttypid", "attrelid", "oid", "prorettype", "relnamespace", "reltype", "typbasetype", "typelem", "typnamespace"];
+    let FunctionArguments::List(list) = &called.args else { return false };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] = list.args.as_slice() else { return false };
+    column(of).is_some_and(|name| NUMBERS.contains(&name.as_str()))
+}
+
+/// Whether the types of a function's arguments are made rows of, which are a text here.
+fn unfolds_arguments(called: &Function) -> bool {
+    let FunctionArguments::List(list) = &called.args else { return false };
+    matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] if column(of).as_deref() == Some("proargtypes"))
+}
+
+/// The type of the items of a type of lists.
+fn item_type(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item)) => Some(item),
+        _ => None,
+    }
+}
+
+/// Whether an expression is a list of types.
+fn are_types(expression: &Expr) -> bool {
+    let Expr::Function(called) = expression else { return false };
+    let FunctionArguments::List(list) = &called.args else { return false };
+    let types = |argument: &FunctionArg| matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Expr(of)) if are_types(of));
+    match last(&called.name).as_str() {
+        "regtypesin" => true,
+        "coalesce" => list.args.iter().any(types),
+        _ => false,
+    }
+}
+
+/// The name of a column, without that of its relation.
+fn column(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Identifier(name) => Some(folded(name)),
+        Expr::CompoundIdentifier(names) => names.last().map(folded),
+        _ => None,
+    }
+}
+
+/// Whether a condition holds for one number only.
+fn finds_by_number(condition: &Expr) -> bool {
+    let is_number = |side: &Expr| column(side).is_some_and(|name| name == "oid");
     match condition {
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => finds_by_number(left) || finds_by_number(right),
         Expr::BinaryOp { left, op: BinaryOperator::Eq, .. } => is_number(left),
@@ -365,8 +490,9 @@ fn finds_by_number(condition: &Expr) -> bool {
 fn is_empty(factor: &TableFactor) -> bool {
     let name = match factor {
         TableFactor::Table { name, args: None, .. } => name,
+        TableFactor::Derived { subquery, .. } => return is_nothing(subquery),
+        TableFactor::NestedJoin { table_with_joins, .. } => return never_has_rows(table_with_joins),
         TableFactor::Table { name, args: Some(args), .. } if last(name) == "unnest" => {
-            use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr};
             let list = |argument: &FunctionArg| match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(names))) => {
                     names.last().is_some_and(|name| folded(name) == "reloptions")
@@ -482,6 +608,39 @@ mod tests {
         );
         // a user's own table of such a name
         assert_eq!(rewritten("SELECT (SELECT x FROM work.pg_policy) AS m"), "SELECT (SELECT x FROM work.pg_policy) AS m");
+    }
+
+    #[test]
+    fn of_what_is_joined_in_brackets_to_nothing_the_columns_are_left() {
+        assert_eq!(
+            rewritten(
+                "SELECT n.a, f(c.x[1]) AS b FROM ((SELECT conkey AS x FROM pg_constraint) c JOIN pg_namespace n ON n.oid = c.x[1]) ORDER BY 1"
+            ),
+            "SELECT NULL AS a, NULL AS b WHERE false"
+        );
+    }
+
+    #[test]
+    fn lists_of_types_and_of_numbers_are_lists_of_their_own() {
+        assert_eq!(
+            rewritten("SELECT coalesce(a::regtype[], b::regtype[])::text[] AS t FROM pg_proc"),
+            "SELECT regtypesout(coalesce(regtypesin(a), regtypesin(b))) AS t FROM pg_proc"
+        );
+        assert_eq!(
+            rewritten(
+                "SELECT (SELECT array_agg(ia.atttypid ORDER BY ia.attnum) FROM pg_attribute ia WHERE ia.x = t.y) AS a FROM pg_type t"
+            ),
+            "SELECT (SELECT oids(array_agg(ia.atttypid ORDER BY ia.attnum)) AS \"array_agg\" FROM pg_attribute ia WHERE ia.x = t.y) AS a FROM pg_type t"
+        );
+    }
+
+    #[test]
+    fn a_walk_to_a_base_type_is_a_step() {
+        let walk = "WITH RECURSIVE b(oid) AS (SELECT u.typbasetype AS oid, 0 AS d FROM pg_type u WHERE u.oid = t.oid UNION ALL SELECT v.typbasetype, 1 AS e FROM pg_type v, b WHERE b.oid = v.oid) SELECT oid FROM b ORDER BY d DESC LIMIT 1";
+        assert_eq!(
+            rewritten(&format!("SELECT CASE WHEN t.typtype = 'd' THEN ({walk}) END AS b FROM pg_type t")),
+            "SELECT CASE WHEN t.typtype = 'd' THEN (SELECT max(u.typbasetype) FROM pg_type u WHERE u.oid = t.oid) END AS b FROM pg_type t"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The relations of `pg_catalog` that show a session to itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -10,7 +11,7 @@ use datafusion::common::Result;
 
 use crate::settings::Settings;
 use crate::sqlstate::SqlError;
-use crate::system;
+use crate::system::{self, Post};
 
 /// What a session has, as its catalog shows it.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Own {
     settings: Mutex<Chosen>,
     cursors: Mutex<Vec<OwnCursor>>,
     statements: Mutex<Vec<OwnStatement>>,
+    /// What the transaction does once it is committed.
+    posts: Mutex<Vec<Post>>,
 }
 
 /// The settings as a statement sees them, and those it has asked to be set.
@@ -73,7 +76,12 @@ impl std::hash::Hash for Own {
 impl Own {
     pub(crate) fn new(user: &str, settings: &Settings) -> Self {
         let settings = Mutex::new(Chosen { settings: settings.clone(), asked: Vec::new() });
-        Self { user: user.to_owned(), settings, cursors: Mutex::default(), statements: Mutex::default() }
+        Self { user: user.to_owned(), settings, cursors: Mutex::default(), statements: Mutex::default(), posts: Mutex::default() }
+    }
+
+    /// Who asks.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
     }
 
     fn chosen(&self) -> MutexGuard<'_, Chosen> {
@@ -106,6 +114,21 @@ impl Own {
     /// What the statement has asked to be set.
     pub(crate) fn asked(&self) -> Vec<Choice> {
         std::mem::take(&mut self.chosen().asked)
+    }
+
+    /// How long a lock may be waited for.
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.chosen().settings.lock_timeout()
+    }
+
+    /// Does something once the transaction is committed.
+    pub(crate) fn post(&self, post: Post) {
+        self.posts().push(post);
+    }
+
+    pub(crate) fn posts(&self) -> MutexGuard<'_, Vec<Post>> {
+        // nothing panics while it is held
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists a cursor.

@@ -29,11 +29,13 @@ const MOST: usize = 65_535;
 pub(crate) struct Parameters(Vec<(Type, DataType)>);
 
 impl Parameters {
-    /// What the plan and the client say about the types. What nobody knows is text, as in PostgreSQL.
-    pub(super) fn of(plan: &LogicalPlan, told: &[Option<DataType>]) -> Result<Self, SqlError> {
+    /// What the plan, the client and the statement say about the types. What nobody knows is text, as in PostgreSQL.
+    pub(super) fn of(plan: &LogicalPlan, told: &[Option<DataType>], statement: &Statement) -> Result<Self, SqlError> {
         let inferred = plan.get_parameter_fields()?;
         let numbers = inferred.keys().map(|name| number(name)).collect::<Result<Vec<_>, _>>()?;
-        let count = numbers.into_iter().max().unwrap_or(0).max(told.len());
+        // one that stands in a part of the statement that is not read has a number, too
+        let count = numbers.into_iter().max().unwrap_or(0).max(told.len()).max(highest(statement));
+        let objects = numbers_of_objects(statement);
         let types = (1..=count).map(|n| {
             let known = told.get(n - 1).cloned().flatten();
             let known = known.or_else(|| inferred.get(&format!("${n}")).cloned().flatten().map(|f| f.data_type().clone()));
@@ -41,7 +43,8 @@ impl Parameters {
                 None | Some(DataType::Null) => DataType::Utf8,
                 Some(data_type) => data_type,
             };
-            let wire = into_pg_type(&data_type).unwrap_or(Type::TEXT);
+            let object = objects.iter().find(|(number, _)| *number == n).map(|(_, wire)| wire.clone());
+            let wire = object.unwrap_or_else(|| into_pg_type(&data_type).unwrap_or(Type::TEXT));
             (wire, data_type)
         });
         Ok(Self(types.collect()))
@@ -50,6 +53,15 @@ impl Parameters {
     /// The types as the planner takes them.
     pub(super) fn fields(&self) -> Vec<Option<FieldRef>> {
         self.0.iter().map(|(_, data_type)| Some(Arc::new(Field::new("", data_type.clone(), true)) as _)).collect()
+    }
+
+    /// Takes the types that the client named where they are known: it is told what it has said.
+    pub(crate) fn tell(&mut self, oids: &[u32]) {
+        for ((wire, _), oid) in self.0.iter_mut().zip(oids) {
+            if let Some(known) = Type::from_oid(*oid).filter(|_| wire_type(*oid).is_some()) {
+                *wire = known;
+            }
+        }
     }
 
     /// The object identifiers of the types, for ParameterDescription.
@@ -73,11 +85,46 @@ impl Parameters {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let wire = self.0.iter().map(|(wire, _)| Some(wire.clone())).collect();
+        // these come in the same form
+        let form = |wire: &Type| match *wire {
+            Type::OID_ARRAY => Type::INT4_ARRAY,
+            Type::BPCHAR | Type::NAME => Type::TEXT,
+            _ => wire.clone(),
+        };
+        let wire = self.0.iter().map(|(wire, _)| Some(form(wire))).collect();
+        // lists are read as COPY reads them
+        let mut bind = Bind::new(
+            bind.portal_name.clone(),
+            bind.statement_name.clone(),
+            bind.parameter_format_codes.clone(),
+            bind.parameters.clone(),
+            bind.result_column_format_codes.clone(),
+        );
+        let mut lists = Vec::new();
+        for (at, (value, (_, data_type))) in bind.parameters.iter_mut().zip(&self.0).enumerate() {
+            if let DataType::List(_) = data_type
+                && let Some(bytes) = value.take()
+            {
+                let binary = match bind.parameter_format_codes.as_slice() {
+                    [] => false,
+                    [all] => *all == 1,
+                    codes => codes.get(at) == Some(&1),
+                };
+                lists.push((at, crate::copy::value(data_type, &bytes, binary)?));
+            }
+        }
         let statement = Arc::new(StoredStatement::new(String::new(), (), wire));
-        let portal = Portal::try_new(bind, statement).map_err(bad_value)?;
+        let portal = Portal::try_new(&bind, statement).map_err(bad_value)?;
         let types: Vec<Option<&DataType>> = self.0.iter().map(|(_, data_type)| Some(data_type)).collect();
-        deserialize_parameters(&portal, &types).map(Some).map_err(bad_value)
+        let mut values = deserialize_parameters(&portal, &types).map_err(bad_value)?;
+        if let ParamValues::List(values) = &mut values {
+            for (at, list) in lists {
+                if let Some(value) = values.get_mut(at) {
+                    *value = list.into();
+                }
+            }
+        }
+        Ok(Some(values))
     }
 }
 
@@ -85,6 +132,16 @@ fn number(placeholder: &str) -> Result<usize, SqlError> {
     placeholder.strip_prefix('$').and_then(|n| n.parse().ok()).filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
         SqlError::new(SqlState::SyntaxError, format!("there is no parameter {placeholder}")).with_hint("parameters are written $1, $2, ...")
     })
+}
+
+/// The highest number of a parameter in a statement.
+fn highest(statement: &Statement) -> usize {
+    let mut highest = 0;
+    let _ = visit_expressions(statement, |expr| {
+        highest = highest.max(placeholder(expr).unwrap_or_default());
+        ControlFlow::<()>::Continue(())
+    });
+    highest
 }
 
 /// The number of a parameter that stands alone.
@@ -140,6 +197,25 @@ pub(super) fn with_casts(state: &SessionState, statement: &Statement, told: &[Op
         }
     }
     types
+}
+
+/// The parameters that are cast to the numbers of objects, which the engine takes for integers, and to lists of such numbers.
+fn numbers_of_objects(statement: &Statement) -> Vec<(usize, Type)> {
+    let is_oid = |data_type: &SqlType| matches!(data_type, SqlType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("oid"));
+    let mut found = Vec::new();
+    let _ = visit_expressions(statement, |expr| {
+        if let Expr::Cast { expr, data_type, .. } = expr
+            && let Some(number) = placeholder(expr)
+        {
+            match data_type {
+                SqlType::Array(ArrayElemTypeDef::SquareBracket(item, _)) if is_oid(item) => found.push((number, Type::OID_ARRAY)),
+                data_type if is_oid(data_type) => found.push((number, Type::OID)),
+                _ => {}
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
 }
 
 /// The types as the planner takes them.

@@ -49,6 +49,10 @@ struct Savepoint {
     settings: Settings,
     keep: Settings,
     changes: Saved,
+    /// How many posts there were.
+    posts: usize,
+    /// How many locks had been asked for.
+    locks: u64,
 }
 
 impl Session {
@@ -77,8 +81,13 @@ impl Session {
     pub(crate) fn fail(&mut self) {
         self.own.follow(&self.settings);
         self.transaction = match std::mem::replace(&mut self.transaction, Transaction::Idle) {
-            Transaction::Open(block) => Transaction::Failed(block),
+            Transaction::Open(block) => {
+                // what was locked since the savepoint that may be gone back to
+                self.unlock(block.savepoints.last().map_or(0, |savepoint| savepoint.locks));
+                Transaction::Failed(block)
+            }
             Transaction::Idle => {
+                self.forget_posts();
                 self.draft.rollback();
                 Transaction::Idle
             }
@@ -89,7 +98,11 @@ impl Session {
     /// Commits what was changed outside a block.
     pub(crate) async fn settle(&mut self) -> Result<(), SqlError> {
         match self.transaction {
-            Transaction::Idle => Ok(self.draft.commit().await?),
+            Transaction::Idle => {
+                self.draft.commit().await?;
+                self.carry_out_posts();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -97,24 +110,50 @@ impl Session {
     pub(super) async fn commit(&mut self) -> Result<Outcome, SqlError> {
         match std::mem::replace(&mut self.transaction, Transaction::Idle) {
             Transaction::Open(block) => match self.draft.commit().await {
-                Ok(()) => Ok(self.end("COMMIT", block.keep)),
+                Ok(()) => {
+                    self.carry_out_posts();
+                    Ok(self.end("COMMIT", block.keep))
+                }
                 Err(error) => {
+                    self.forget_posts();
                     self.end("ROLLBACK", block.before);
                     Err(error.into())
                 }
             },
             Transaction::Failed(block) => {
+                self.forget_posts();
                 self.draft.rollback();
                 Ok(self.end("ROLLBACK", block.before))
             }
             Transaction::Idle => {
                 self.draft.commit().await?;
+                self.carry_out_posts();
                 Ok(done("COMMIT"))
             }
         }
     }
 
+    /// The transaction is committed: what it has posted is done, and its locks are given back.
+    fn carry_out_posts(&self) {
+        let posts = std::mem::take(&mut *self.own.posts());
+        if !posts.is_empty() {
+            self.engine.system.channels.carry_out(self.presence.pid, &self.ear, &posts);
+        }
+        self.unlock(0);
+    }
+
+    /// The transaction is rolled back, with what it has posted and its locks.
+    fn forget_posts(&self) {
+        self.own.posts().clear();
+        self.unlock(0);
+    }
+
+    fn unlock(&self, since: u64) {
+        self.engine.system.locks.end_transaction(self.presence.pid, since);
+    }
+
     pub(super) fn rollback(&mut self) -> Outcome {
+        self.forget_posts();
         self.draft.rollback();
         match std::mem::replace(&mut self.transaction, Transaction::Idle) {
             Transaction::Open(block) | Transaction::Failed(block) => self.end("ROLLBACK", block.before),
@@ -134,9 +173,10 @@ impl Session {
     }
 
     pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome, SqlError> {
-        let (settings, changes) = (self.settings.clone(), self.draft.save());
+        let (settings, changes, posts) = (self.settings.clone(), self.draft.save(), self.own.posts().len());
+        let locks = self.engine.system.locks.count();
         let Transaction::Open(block) = &mut self.transaction else { return Err(no_block("SAVEPOINT")) };
-        block.savepoints.push(Savepoint { name: name.to_owned(), settings, keep: block.keep.clone(), changes });
+        block.savepoints.push(Savepoint { name: name.to_owned(), settings, keep: block.keep.clone(), changes, posts, locks });
         Ok(done("SAVEPOINT"))
     }
 
@@ -156,6 +196,8 @@ impl Session {
         let settings = block.savepoints[at].settings.clone();
         block.keep = block.savepoints[at].keep.clone();
         self.draft.restore(&block.savepoints[at].changes);
+        self.own.posts().truncate(block.savepoints[at].posts);
+        self.engine.system.locks.end_transaction(self.presence.pid, block.savepoints[at].locks);
         self.transaction = match std::mem::replace(&mut self.transaction, Transaction::Idle) {
             Transaction::Failed(block) => Transaction::Open(block),
             other => other,

@@ -87,6 +87,8 @@ struct Work {
     temporary: Relations,
     /// Where the transaction reads what was committed when it began.
     snapshot: Option<Arc<Relations>>,
+    /// What is committed, while something is changed: a change starts from what it was made of.
+    seen: Option<Arc<Relations>>,
     /// Space of the files that are not stored yet.
     claims: Vec<Claim>,
     /// Counts the transactions: a statement that was given up may still be writing when its transaction has ended.
@@ -103,7 +105,7 @@ impl Work {
         if id.is_temporary() {
             return self.temporary.get(id).cloned();
         }
-        match &self.snapshot {
+        match self.snapshot.as_ref().or(self.seen.as_ref()) {
             Some(snapshot) => snapshot.get(id).cloned(),
             None => store.relations().get(id).cloned(),
         }
@@ -129,7 +131,7 @@ impl Work {
     }
 
     fn all(&self, store: &Store) -> Relations {
-        let committed = self.snapshot.clone().unwrap_or_else(|| store.relations());
+        let committed = self.snapshot.clone().or_else(|| self.seen.clone()).unwrap_or_else(|| store.relations());
         let mut all = Relations::clone(&committed);
         all.extend(self.temporary.iter().map(|(id, relation)| (id.clone(), relation.clone())));
         for (id, change) in &self.changes {
@@ -149,7 +151,16 @@ impl Draft {
 
     fn work(&self) -> MutexGuard<'_, Work> {
         // nothing panics while it is held
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.seen = None;
+        work
+    }
+
+    /// The same, to change something of what is committed now.
+    fn change(&self) -> MutexGuard<'_, Work> {
+        let mut work = self.work();
+        work.seen = Some(self.store.relations());
+        work
     }
 
     fn relation(&self, id: &Id) -> Option<Relation> {
@@ -293,7 +304,7 @@ impl Draft {
         let (rows, files) = (written.rows(), written.parts().collect());
         let (comments, parquet) = (Comments::default(), tokio::sync::OnceCell::new());
         let table = Table { id: id.clone(), schema, comments, files, parquet, folder };
-        let mut work = self.work();
+        let mut work = self.change();
         work.of(transaction, id)?;
         if !Self::may_create(work.relation(&self.store, id).as_ref(), id, false, if_exists)? {
             return Ok(None);
@@ -322,7 +333,7 @@ impl Draft {
         if written.files.is_empty() {
             return Ok(rows);
         }
-        let mut work = self.work();
+        let mut work = self.change();
         work.of(transaction, id)?;
         let now = table_of(work.relation(&self.store, id), id)?;
         if !Arc::ptr_eq(&now.folder, &table.folder) {
@@ -339,7 +350,7 @@ impl Draft {
     /// # Errors
     /// As [`columns`](Self::columns).
     pub fn hold(&self, id: &Id) -> Result<u64> {
-        let mut work = self.work();
+        let mut work = self.change();
         let table = table_of(work.relation(&self.store, id), id)?;
         let rows = table.rows();
         work.put(&self.store, id, Some(Relation::Table(table)), true);
@@ -357,7 +368,7 @@ impl Draft {
         let written = writer::write(self.store.target(&table.folder, Arc::clone(&schema)), rows).await?;
         let rows = written.rows();
         let table = Table { schema, ..table.with_files(written.parts().collect()) };
-        let mut work = self.work();
+        let mut work = self.change();
         work.of(transaction, id)?;
         work.put(&self.store, id, Some(Relation::Table(Arc::new(table))), false);
         work.claims.push(written.claim);
@@ -369,7 +380,7 @@ impl Draft {
     /// # Errors
     /// As [`columns`](Self::columns).
     pub fn truncate(&self, id: &Id) -> Result<()> {
-        let mut work = self.work();
+        let mut work = self.change();
         let table = table_of(work.relation(&self.store, id), id)?;
         work.put(&self.store, id, Some(Relation::Table(Arc::new(table.with_files(Vec::new())))), false);
         Ok(())
@@ -383,7 +394,7 @@ impl Draft {
     pub fn create_view(&self, id: &Id, sql: &str, schema: &SchemaRef, if_exists: IfExists) -> Result<bool> {
         check_name(&id.name)?;
         let schema = types::displayable(schema)?;
-        let mut work = self.work();
+        let mut work = self.change();
         let old = work.relation(&self.store, id);
         if !Self::may_create(old.as_ref(), id, true, if_exists)? {
             return Ok(false);
@@ -403,7 +414,7 @@ impl Draft {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchView`], and [`Error::NotATable`] or [`Error::NotAView`] for the other.
     pub fn drop_relation(&self, kind: Kind, id: &Id) -> Result<()> {
-        let mut work = self.work();
+        let mut work = self.change();
         expect(kind, work.relation(&self.store, id), id)?;
         work.put(&self.store, id, None, false);
         Ok(())
@@ -416,7 +427,7 @@ impl Draft {
     pub fn rename(&self, kind: Kind, id: &Id, name: &str) -> Result<()> {
         check_name(name)?;
         let to = Id::new(id.schema.as_str(), name);
-        let mut work = self.work();
+        let mut work = self.change();
         let relation = match expect(kind, work.relation(&self.store, id), id)? {
             Relation::Table(table) => Relation::Table(Arc::new(Table { id: to.clone(), ..Table::clone(&table) })),
             Relation::View(view) => Relation::View(Arc::new(StoredView { id: to.clone(), ..StoredView::clone(&view) })),
@@ -436,7 +447,7 @@ impl Draft {
     /// # Errors
     /// As [`drop_relation`](Self::drop_relation).
     pub fn comment(&self, kind: Kind, id: &Id, comments: Comments) -> Result<()> {
-        let mut work = self.work();
+        let mut work = self.change();
         let relation = match expect(kind, work.relation(&self.store, id), id)? {
             Relation::Table(table) => Relation::Table(Arc::new(Table { comments, ..Table::clone(&table) })),
             Relation::View(view) => Relation::View(Arc::new(StoredView { comments, ..StoredView::clone(&view) })),
@@ -453,7 +464,7 @@ impl Draft {
     pub fn create_schema(&self, name: &str) -> Result<()> {
         check_name(name)?;
         let id = Id::schema(name);
-        let mut work = self.work();
+        let mut work = self.change();
         if name == SCHEMA || work.relation(&self.store, &id).is_some() {
             return Err(Error::SchemaExists { name: name.to_owned() });
         }
@@ -468,7 +479,7 @@ impl Draft {
     /// [`Error::NoSuchSchema`], [`Error::SchemaInUse`].
     pub fn drop_schema(&self, name: &str, cascade: bool) -> Result<()> {
         let id = Id::schema(name);
-        let mut work = self.work();
+        let mut work = self.change();
         if work.relation(&self.store, &id).is_none() {
             return Err(Error::NoSuchSchema { name: name.to_owned() });
         }

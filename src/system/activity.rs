@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
 
-use super::OWNER;
 use super::rows::Rows;
+use super::{OWNER, System};
 use crate::planner::DATABASE;
 
 /// Longest text of a statement that is shown, in bytes, as in PostgreSQL.
@@ -33,18 +33,25 @@ struct Seen {
 /// A session among the others; it is gone when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    activity: Arc<Activity>,
-    pid: i32,
+    system: Arc<System>,
+    pub(crate) pid: i32,
+}
+
+impl System {
+    /// A session begins.
+    pub(crate) fn enter(self: &Arc<Self>, pid: i32, user: &str) -> Presence {
+        self.activity.enter(pid, user);
+        self.locks.enter(pid);
+        Presence { system: Arc::clone(self), pid }
+    }
 }
 
 impl Activity {
-    /// A session begins.
-    pub(crate) fn enter(self: Arc<Self>, pid: i32, user: &str) -> Presence {
+    fn enter(&self, pid: i32, user: &str) {
         let now = Utc::now();
         let (user, application, statement) = (user.to_owned(), String::new(), String::new());
         let seen = Seen { user, application, began: now, transaction: None, asked: None, changed: now, state: "idle", statement };
         self.sessions().insert(pid, seen);
-        Presence { activity: self, pid }
     }
 
     fn sessions(&self) -> MutexGuard<'_, BTreeMap<i32, Seen>> {
@@ -88,7 +95,7 @@ impl Presence {
     /// A statement begins.
     pub(crate) fn active(&self, statement: &str, application: &str, transaction: Option<DateTime<Utc>>) {
         let now = Utc::now();
-        if let Some(seen) = self.activity.sessions().get_mut(&self.pid) {
+        if let Some(seen) = self.system.activity.sessions().get_mut(&self.pid) {
             application.clone_into(&mut seen.application);
             statement[..statement.floor_char_boundary(TEXT)].clone_into(&mut seen.statement);
             (seen.state, seen.asked, seen.changed, seen.transaction) = ("active", Some(now), now, transaction.or(Some(now)));
@@ -97,7 +104,7 @@ impl Presence {
 
     /// The session waits for its client.
     pub(crate) fn waits(&self, state: &'static str, transaction: Option<DateTime<Utc>>) {
-        if let Some(seen) = self.activity.sessions().get_mut(&self.pid)
+        if let Some(seen) = self.system.activity.sessions().get_mut(&self.pid)
             && (seen.state, seen.transaction) != (state, transaction)
         {
             (seen.state, seen.changed, seen.transaction) = (state, Utc::now(), transaction);
@@ -107,6 +114,8 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.activity.sessions().remove(&self.pid);
+        self.system.activity.sessions().remove(&self.pid);
+        self.system.locks.leave(self.pid);
+        self.system.channels.leave(self.pid);
     }
 }

@@ -4,15 +4,20 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, ListBuilder, StringArray, StringBuilder,
+};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type};
+use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion_pg_catalog::pg_catalog::oid_field::{kind, oid_field};
 use pgwire::api::Type;
 
+use super::format::Format;
 use super::{System, comments, routines};
 use crate::names;
 use crate::planner::DATABASE;
@@ -26,6 +31,7 @@ pub(crate) fn follow(state: &mut SessionState, path: &[String]) {
     let (Some(system), Some(draft)) = (config.get_extension::<System>(), config.get_extension::<Draft>()) else { return };
     let Some(database) = state.catalog_list().catalog(DATABASE) else { return };
     let names = Arc::new(Names { system, draft, database, path: path.to_vec() });
+    put(state, ScalarUDF::from(Format::new()));
     for function in functions(&names) {
         put(state, ScalarUDF::from(function));
     }
@@ -36,7 +42,18 @@ pub(crate) fn owner(user: &str) -> ScalarUDF {
     let user = user.to_owned();
     let look: Look = Arc::new(move |asked: &Asked<'_>| Ok(Answer::Text(asked.oid(0).map(|_| user.clone()))));
     let signature = Signature::one_of(vec![TypeSignature::Any(1)], Volatility::Stable);
-    ScalarUDF::from(Lookup { name: "pg_get_userbyid", returns: DataType::Utf8, signature, look })
+    ScalarUDF::from(Lookup { name: "pg_get_userbyid".to_owned(), returns: DataType::Utf8, signature, look })
+}
+
+/// A function that does something each time it is called.
+pub(crate) fn acting(name: impl Into<String>, counts: &[usize], returns: DataType, look: Look) -> ScalarUDF {
+    ScalarUDF::from(Lookup { name: name.into(), returns, signature: signature(counts, Volatility::Volatile), look })
+}
+
+/// Arguments of any type, so many or so many of them.
+fn signature(counts: &[usize], volatility: Volatility) -> Signature {
+    let shape = |count: &usize| if *count == 0 { TypeSignature::Nullary } else { TypeSignature::Any(*count) };
+    Signature::one_of(counts.iter().map(shape).collect(), volatility)
 }
 
 /// The relations and what a name means.
@@ -144,14 +161,16 @@ fn split(text: &str) -> Option<(Option<String>, String)> {
     }
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let plain =
         name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain { name.to_owned() } else { names::quoted(name) }
 }
 
 /// A value of an answer.
-enum Answer {
+pub(crate) enum Answer {
+    Texts(Option<Vec<String>>),
+    Numbers(Option<Vec<i32>>),
     Text(Option<String>),
     Switch(Option<bool>),
     Number(Option<i32>),
@@ -159,14 +178,19 @@ enum Answer {
 }
 
 /// What an argument says: a number or a text.
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     numbers: &'a [Option<ArrayRef>],
     texts: &'a [ArrayRef],
     row: usize,
 }
 
 impl Asked<'_> {
-    fn number(&self, argument: usize) -> Option<i64> {
+    /// How many arguments there are.
+    pub(crate) fn count(&self) -> usize {
+        self.texts.len()
+    }
+
+    pub(crate) fn number(&self, argument: usize) -> Option<i64> {
         let numbers = self.numbers.get(argument)?.as_ref()?.as_primitive::<Int64Type>();
         numbers.is_valid(self.row).then(|| numbers.value(self.row))
     }
@@ -175,17 +199,17 @@ impl Asked<'_> {
         u32::try_from(self.number(argument)?).ok()
     }
 
-    fn text(&self, argument: usize) -> Option<&str> {
+    pub(crate) fn text(&self, argument: usize) -> Option<&str> {
         let texts = self.texts.get(argument)?.as_string::<i32>();
         texts.is_valid(self.row).then(|| texts.value(self.row))
     }
 }
 
-type Look = Arc<dyn Fn(&Asked<'_>) -> Result<Answer, SqlError> + Send + Sync>;
+pub(crate) type Look = Arc<dyn Fn(&Asked<'_>) -> Result<Answer, SqlError> + Send + Sync>;
 
 /// A function that looks something up for each row.
 struct Lookup {
-    name: &'static str,
+    name: String,
     returns: DataType,
     signature: Signature,
     look: Look,
@@ -212,7 +236,7 @@ impl Hash for Lookup {
 
 impl ScalarUDFImpl for Lookup {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -224,17 +248,32 @@ impl ScalarUDFImpl for Lookup {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let rows = arrays.first().map_or(args.number_rows, |array| array.len());
+        let rows = args.number_rows;
+        let arrays = args.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<_>>>()?;
         // a text may be a number, and one that is not is none
         let numbers: Vec<Option<ArrayRef>> = arrays.iter().map(|array| cast(array, &DataType::Int64).ok()).collect();
-        let texts = arrays.iter().map(|array| cast(array, &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+        let texts = arrays.iter().map(texts).collect::<Result<Vec<_>>>()?;
         let answers = (0..rows).map(|row| (self.look)(&Asked { numbers: &numbers, texts: &texts, row })).collect::<Result<Vec<_>, _>>()?;
         let array: ArrayRef = match &self.returns {
             DataType::Boolean => {
                 Arc::new(BooleanArray::from_iter(answers.iter().map(|a| if let Answer::Switch(v) = a { *v } else { None })))
             }
             DataType::Int32 => Arc::new(Int32Array::from_iter(answers.iter().map(|a| if let Answer::Number(v) = a { *v } else { None }))),
+            DataType::List(item) if item.data_type().is_integer() => {
+                let lists = answers.iter().map(|a| if let Answer::Numbers(v) = a { v.clone() } else { None });
+                let list = ListArray::from_iter_primitive::<Int32Type, _, _>(lists.map(|list| Some(list?.into_iter().map(Some))));
+                of_items(item, &list)
+            }
+            DataType::List(item) => {
+                let mut lists = ListBuilder::new(StringBuilder::new());
+                for answer in &answers {
+                    match answer {
+                        Answer::Texts(Some(list)) => lists.append_value(list.iter().map(Some)),
+                        _ => lists.append_null(),
+                    }
+                }
+                of_items(item, &lists.finish())
+            }
             DataType::Int64 => Arc::new(Int64Array::from_iter(answers.iter().map(|a| if let Answer::Large(v) = a { *v } else { None }))),
             _ => Arc::new(StringArray::from_iter(answers.iter().map(|a| if let Answer::Text(v) = a { v.as_deref() } else { None }))),
         };
@@ -242,12 +281,38 @@ impl ScalarUDFImpl for Lookup {
     }
 }
 
+/// The texts of an array; that of a list shows its items.
+fn texts(array: &ArrayRef) -> Result<ArrayRef> {
+    if !array.data_type().is_list() {
+        return Ok(cast(array, &DataType::Utf8)?);
+    }
+    let shown = (0..array.len()).map(|row| match array.is_null(row) {
+        true => Ok(None),
+        false => array_value_to_string(array, row).map(Some),
+    });
+    Ok(Arc::new(shown.collect::<Result<StringArray, _>>()?))
+}
+
+/// A list with another field of its items.
+fn of_items(item: &FieldRef, list: &ListArray) -> ArrayRef {
+    Arc::new(ListArray::new(Arc::clone(item), list.offsets().clone(), Arc::clone(list.values()), list.nulls().cloned()))
+}
+
+/// A list of numbers of objects.
+fn oid_list() -> DataType {
+    DataType::List(Arc::new(oid_field("item", kind::OID, true)))
+}
+
+/// The numbers in a text such as `23 25`, `{23,25}` or `[23, 25]`.
+fn numbers_in(text: &str) -> Vec<i32> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    numbers.filter_map(|digits| Some(digits.parse::<u32>().ok()?.cast_signed())).collect()
+}
+
 fn functions(names: &Arc<Names>) -> Vec<Lookup> {
     let mut all = Vec::new();
     let mut add = |name: &'static str, counts: &[usize], returns: DataType, look: Look| {
-        let shape = |count: &usize| if *count == 0 { TypeSignature::Nullary } else { TypeSignature::Any(*count) };
-        let counts = counts.iter().map(shape).collect();
-        all.push(Lookup { name, returns, signature: Signature::one_of(counts, Volatility::Stable), look });
+        all.push(Lookup { name: name.to_owned(), returns, signature: signature(counts, Volatility::Stable), look });
     };
     /// A function of the relations, as a closure over them.
     macro_rules! look {
@@ -261,6 +326,11 @@ fn functions(names: &Arc<Names>) -> Vec<Lookup> {
     }
     use DataType::{Boolean, Int32, Int64, Utf8};
     add("pg_table_is_visible", &[1], Boolean, look!(n, a, Answer::Switch(a.oid(0).map(|oid| n.is_visible(oid)))));
+    // a session sees no temporary schema but its own
+    let temporary = |n: &Names| n.database.schema(TEMPORARY).is_some_and(|tables| !tables.table_names().is_empty());
+    let number = move |n: &Names| if temporary(n) { n.system.schema(TEMPORARY).cast_signed() } else { 0 };
+    add("pg_my_temp_schema", &[0], Int32, look!(n, _a, Answer::Number(Some(number(&n)))));
+    add("pg_is_other_temp_schema", &[1], Boolean, look!(n, a, Answer::Switch(a.oid(0).map(|_| false))));
     add("pg_function_is_visible", &[1], Boolean, look!(n, a, Answer::Switch(a.oid(0).map(|oid| routines::is_visible(oid, &n.path)))));
     for name in [
         "pg_collation_is_visible",
@@ -313,7 +383,12 @@ fn functions(names: &Arc<Names>) -> Vec<Lookup> {
     let encoded = |number: i64| if number == 6 { "UTF8" } else { "" };
     add("pg_encoding_to_char", &[1], Utf8, look!(n, a, Answer::Text(a.number(0).map(|number| encoded(number).to_owned()))));
     add("pg_char_to_encoding", &[1], Int32, look!(n, a, Answer::Number(a.text(0).map(encoding))));
-    // what the rewrite makes of casts to and from regclass and regtype
+    // what the rewrite makes of lists of numbers of objects, and of casts to and from regclass and regtype
+    for name in ["oids", "regtypesin"] {
+        add(name, &[1], oid_list(), look!(n, a, Answer::Numbers(a.text(0).map(numbers_in))));
+    }
+    let shown = |text: &str| numbers_in(text).into_iter().map(|number| regtypeout(number.cast_unsigned())).collect();
+    add("regtypesout", &[1], DataType::new_list(Utf8, true), look!(n, a, Answer::Texts(a.text(0).map(shown))));
     add("regtypeout", &[1], Utf8, look!(n, a, Answer::Text(a.oid(0).map(regtypeout))));
     let find = |a: &Asked<'_>| {
         let Some(text) = a.text(0) else { return Ok(Answer::Number(None)) };
@@ -338,7 +413,7 @@ fn functions(names: &Arc<Names>) -> Vec<Lookup> {
 }
 
 /// A text as it stands in SQL.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
@@ -366,7 +441,7 @@ fn regtypeout(number: u32) -> String {
     }
 }
 
-fn named_type(text: &str) -> Option<Type> {
+pub(super) fn named_type(text: &str) -> Option<Type> {
     let name = text.trim().to_lowercase();
     let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
     if let Some(element) = name.strip_suffix("[]") {

@@ -20,12 +20,12 @@ pub(super) struct Relation {
     pub(super) schema: String,
     pub(super) name: String,
     pub(super) number: u32,
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) columns: SchemaRef,
 }
 
 pub(super) fn pg_namespace(system: &System, database: &Arc<dyn CatalogProvider>) -> Result<Arc<dyn TableProvider>> {
-    let names = database.schema_names();
+    let names = super::schema_names(database);
     Rows::default()
         .oids("oid", names.iter().map(|name| system.schema(name)))
         .texts("nspname", names.iter().map(Some))

@@ -3,12 +3,17 @@
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
-use datafusion::common::Result;
+use datafusion::common::{Column, Result};
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::functions::expr_fn::translate;
+use datafusion::functions_nested::expr_fn::string_to_array;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
+use pgwire::api::Type;
 use stratagem_udfs::declaration::{Argument, Kind, Routine, routines};
 
+use super::functions::named_type;
 use super::rows::Rows;
 use super::{OWNER, System};
 
@@ -23,6 +28,11 @@ static ROUTINES: LazyLock<Vec<Routine>> = LazyLock::new(routines);
 /// The schema a function is listed in.
 fn schema(routine: &Routine) -> &'static str {
     routine.schema.unwrap_or("public")
+}
+
+/// The schemas of all functions.
+pub(super) fn schemas() -> impl Iterator<Item = &'static str> {
+    ROUTINES.iter().map(schema)
 }
 
 /// The function of a number.
@@ -78,7 +88,7 @@ pub(super) fn definition(routine: &Routine) -> String {
 
 /// PostgreSQL's functions with ours.
 pub(super) fn pg_proc(system: &System, general: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
-    let general = super::without_privileges(general)?;
+    let general = with_lists(super::without_privileges(general)?)?;
     let all = || ROUTINES.iter();
     let numbers = || (FIRST..).zip(all()).map(|(number, _)| number);
     let count = |argument: &dyn Fn(&&Argument) -> bool| {
@@ -99,11 +109,52 @@ pub(super) fn pg_proc(system: &System, general: Arc<dyn TableProvider>) -> Resul
         .shorts("pronargs", count(&|_| true))
         .shorts("pronargdefaults", count(&|argument| argument.default.is_some()))
         .oids("prorettype", all().map(|r| type_number(r.result)))
+        .texts("proargtypes", all().map(|r| Some(argument_types(r).collect::<Vec<_>>().join(" "))))
+        .lists("proallargtypes", all().map(all_types))
+        .lists("proargmodes", all().map(modes))
+        .lists("proargnames", all().map(all_names))
         .texts("prosrc", all().map(|r| Some(r.name)))
         .table_like(&general.schema())?;
     let scan = |name: &str, table| LogicalPlanBuilder::scan(name, provider_as_source(table), None);
     let plan = scan("pg_proc", general)?.union(scan("routines", own)?.build()?)?.build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// The lists of PostgreSQL's functions as lists; in the export they are texts such as `['i', 'o']`.
+fn with_lists(general: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let columns = general.schema();
+    let plan = LogicalPlanBuilder::scan("general", provider_as_source(general), None)?;
+    let columns = columns.fields().iter().map(|field| {
+        let column = Expr::Column(Column::new(Some("general"), field.name()));
+        let items = || string_to_array(translate(column.clone(), lit("[]'\" "), lit("")), lit(","), lit("NULL"));
+        match field.name().as_str() {
+            "proargmodes" | "proargnames" => items().alias(field.name()),
+            "proallargtypes" => cast(items(), DataType::new_list(DataType::Int32, true)).alias(field.name()),
+            _ => column,
+        }
+    });
+    let plan = plan.project(columns.collect::<Vec<_>>())?;
+    Ok(Arc::new(ViewTable::new(plan.build()?, None)))
+}
+
+fn argument_types(routine: &Routine) -> impl Iterator<Item = String> {
+    routine.arguments.iter().map(|argument| type_number(argument.data_type).to_string())
+}
+
+/// The types of arguments and columns, of a function that has columns.
+fn all_types(routine: &Routine) -> Option<Vec<String>> {
+    let columns = routine.columns.iter().map(|(_, data_type)| type_number(data_type).to_string());
+    (!routine.columns.is_empty()).then(|| argument_types(routine).chain(columns).collect())
+}
+
+fn modes(routine: &Routine) -> Option<Vec<&'static str>> {
+    let columns = routine.columns.iter().map(|_| "t");
+    (!routine.columns.is_empty()).then(|| routine.arguments.iter().map(|_| "i").chain(columns).collect())
+}
+
+fn all_names(routine: &Routine) -> Option<Vec<&'static str>> {
+    let names = routine.arguments.iter().map(|argument| argument.name).chain(routine.columns.iter().map(|(name, _)| *name));
+    Some(names.collect::<Vec<_>>()).filter(|names| !names.is_empty())
 }
 
 fn kind(routine: &Routine) -> &'static str {
@@ -114,19 +165,9 @@ fn kind(routine: &Routine) -> &'static str {
     }
 }
 
+/// The number of a type; what is of no one type is text to clients.
 fn type_number(name: &str) -> u32 {
-    use pgwire::api::Type;
-    match name {
-        "boolean" => Type::BOOL.oid(),
-        "integer" => Type::INT4.oid(),
-        "bigint" => Type::INT8.oid(),
-        "double precision" => Type::FLOAT8.oid(),
-        "double precision[]" => Type::FLOAT8_ARRAY.oid(),
-        "timestamp with time zone" => Type::TIMESTAMPTZ.oid(),
-        "record" => Type::RECORD.oid(),
-        "any" => Type::ANY.oid(),
-        _ => Type::TEXT.oid(),
-    }
+    named_type(name).unwrap_or(Type::TEXT).oid()
 }
 
 #[cfg(test)]

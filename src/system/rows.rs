@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray, new_null_array,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -37,6 +37,11 @@ impl Rows {
         self.with(Field::new(name, DataType::Int32, false), Arc::new(Int32Array::from_iter_values(values)))
     }
 
+    /// Numbers that may be unknown.
+    pub(super) fn numbers(self, name: &str, values: impl IntoIterator<Item = Option<i32>>) -> Self {
+        self.with(Field::new(name, DataType::Int32, true), Arc::new(Int32Array::from_iter(values)))
+    }
+
     pub(super) fn shorts(self, name: &str, values: impl IntoIterator<Item = i16>) -> Self {
         self.with(Field::new(name, DataType::Int16, false), Arc::new(Int16Array::from_iter_values(values)))
     }
@@ -57,6 +62,19 @@ impl Rows {
     pub(super) fn times(self, name: &str, values: impl IntoIterator<Item = Option<DateTime<Utc>>>) -> Self {
         let values = values.into_iter().map(|time| time.map(|time| time.timestamp_micros()));
         let column = TimestampMicrosecondArray::from_iter(values).with_timezone("+00:00");
+        self.with(Field::new(name, column.data_type().clone(), true), Arc::new(column))
+    }
+
+    /// Lists of texts.
+    pub(super) fn lists<T: AsRef<str>>(self, name: &str, values: impl IntoIterator<Item = Option<Vec<T>>>) -> Self {
+        let mut column = ListBuilder::new(StringBuilder::new());
+        for value in values {
+            match value {
+                Some(items) => column.append_value(items.iter().map(|item| Some(item.as_ref()))),
+                None => column.append_null(),
+            }
+        }
+        let column = column.finish();
         self.with(Field::new(name, column.data_type().clone(), true), Arc::new(column))
     }
 

@@ -6,10 +6,12 @@ said of PostgreSQL.
     run.py --record URL [NAME...]    write NAME/expected.txt, from a real PostgreSQL
 
 URL is postgresql://USER@HOST:PORT/stratagem. PostgreSQL needs the database, a schema `work` and the search_path `work, public`. What the
-programs need is installed once, below the cache folder. Ends with 77 where that is not possible, with 1 where a program says something else.
+programs need is installed once, below the cache folder; what needs.txt of a program lists, as a file and the Debian package that has it, must
+be there. Ends with 77 where that is not possible, with 1 where a program says something else.
 """
 
 import difflib
+import glob
 import hashlib
 import shutil
 import subprocess
@@ -42,10 +44,25 @@ def node(folder):
     return ["node", str(home / "test.mjs")]
 
 
+def java(folder):
+    """What runs a program for Java, from its source."""
+    driver = Path("/usr/share/java/postgresql.jar")
+    if not driver.exists() or not shutil.which("javac"):
+        raise benches.Problem("Java or pgjdbc is missing (Debian: apt-get install default-jdk-headless libpostgresql-jdbc-java)")
+    return ["java", "-XX:TieredStopAtLevel=1", "-cp", str(driver), str(folder / "Test.java")]
+
+
 def command(folder):
     """What runs the program of a folder."""
     if (folder / "package.json").exists():
         return node(folder)
+    if (folder / "Test.java").exists():
+        return java(folder)
+    needs = folder / "needs.txt"
+    for line in needs.read_text(encoding="utf-8").splitlines() if needs.exists() else []:
+        pattern, package = line.split()
+        if not glob.glob(pattern):
+            raise benches.Problem(f"{pattern} is missing, which {folder.name} needs (Debian: apt-get install {package})")
     own = folder / "requirements.txt"
     requirements = own if own.exists() else HERE / "requirements.txt"
     return [benches.environment_for(str(requirements)), "-B", str(folder / "test.py")]
@@ -55,7 +72,7 @@ def main():
     arguments = sys.argv[1:]
     record = arguments[:1] == ["--record"]
     url, *names = arguments[record:]
-    folders = [HERE / name for name in names] or sorted(path for path in HERE.iterdir() if path.is_dir() and list(path.glob("test.*")))
+    folders = [HERE / name for name in names] or sorted(path for path in HERE.iterdir() if path.is_dir() and list(path.glob("[tT]est.*")))
     try:
         commands = [command(folder) for folder in folders]
     except benches.Problem as problem:

@@ -36,6 +36,26 @@ fn drivers_of_node_get_the_answers_of_postgresql() {
 }
 
 #[test]
+fn pgjdbc_gets_the_answers_of_postgresql() {
+    say_the_same(&["jdbc"]);
+}
+
+#[test]
+fn psqlodbc_gets_the_answers_of_postgresql() {
+    say_the_same(&["odbc"]);
+}
+
+#[test]
+fn postgres_fdw_imports_tables_and_pushes_conditions_down() {
+    say_the_same(&["fdw"]);
+}
+
+#[test]
+fn pgbench_runs_its_scripts_in_every_protocol() {
+    say_the_same(&["pgbench"]);
+}
+
+#[test]
 fn dbt_builds_a_project_as_on_postgresql() {
     say_the_same(&["dbt"]);
 }

@@ -22,7 +22,7 @@ const TEXTS: [&str; 12] = [
     "Cumulative gains",
     "Importance of the columns",
     "Training",
-    "item_id bigint, price double precision, user_id bigint",
+    "item_id integer, price double precision, user_id integer",
 ];
 
 /// A server with a trained model, whose folder a later one can take over.

@@ -1,4 +1,5 @@
-//! The files of tests/sql, each through the simple and the extended protocol.
+//! The files of tests/sql, each through the simple and the extended protocol. Those of what PostgreSQL has, too, are run against a PostgreSQL
+//! where one is installed; what stands under `onlyif stratagem` has another answer there.
 
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::Type;
 
+use crate::postgres::Postgres;
 use crate::running::Running;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,6 +19,35 @@ async fn the_sql_files_hold_in_the_simple_protocol() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sql_files_hold_in_the_extended_protocol() {
     run_all(Protocol::Extended).await;
+}
+
+/// Files of what PostgreSQL has, too.
+const COMMON: [&str; 7] = ["basics", "catalog", "changing", "explain", "settings", "transactions", "writing"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sql_files_hold_of_postgresql() {
+    let Some(postgres) = Postgres::start() else { return };
+    for name in COMMON {
+        postgres.empty();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql").join(name).with_extension("slt");
+        let text = std::fs::read_to_string(&file).expect("a readable file");
+        // the SQLSTATE is the same, the words are ours
+        let lines = text.lines().map(|line| match line.strip_prefix("statement error ") {
+            Some(expected) => format!("statement error {}", expected.split(' ').next().unwrap_or_default()),
+            None => line.to_owned(),
+        });
+        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+        let address = format!("host=127.0.0.1 port={} user=test dbname=stratagem", postgres.port);
+        let mut runner = Runner::new(|| async {
+            let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            Ok::<_, Failure>(Wire { client, protocol: Protocol::Simple, engine: "postgresql" })
+        });
+        runner.with_column_validator(sqllogictest::default_column_validator);
+        if let Err(error) = runner.run_script_async(&text).await {
+            panic!("{name}: {}", error.display(false));
+        }
+    }
 }
 
 async fn run_all(protocol: Protocol) {
@@ -33,7 +64,7 @@ async fn run_all(protocol: Protocol) {
         let mut runner = Runner::new(|| async {
             let (client, connection) = server.try_connect().await.expect("a connection");
             tokio::spawn(connection);
-            Ok::<_, Failure>(Wire { client, protocol })
+            Ok::<_, Failure>(Wire { client, protocol, engine: "stratagem" })
         });
         runner.with_column_validator(sqllogictest::default_column_validator);
         if let Err(error) = runner.run_file_async(&file).await {
@@ -51,6 +82,7 @@ enum Protocol {
 struct Wire {
     client: tokio_postgres::Client,
     protocol: Protocol,
+    engine: &'static str,
 }
 
 /// An error with its SQLSTATE in front: `statement error 42P01`.
@@ -85,7 +117,7 @@ impl AsyncDB for Wire {
     async fn shutdown(&mut self) {}
 
     fn engine_name(&self) -> &str {
-        "stratagem"
+        self.engine
     }
 }
 

@@ -35,6 +35,27 @@ async fn of_two_transactions_that_change_one_table_the_second_fails_with_40001()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_many_add_at_once_are_all_there() {
+    let server = Running::start();
+    let one = server.connect().await;
+    one.batch_execute("CREATE TABLE t (id bigint)").await.expect("made");
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..6 {
+        let client = (server.connect().await, client);
+        clients.spawn(async move {
+            for n in 0..40 {
+                let text = format!("BEGIN; INSERT INTO t VALUES ({}); COMMIT", client.1 * 1000 + n);
+                client.0.batch_execute(&text).await.expect("added");
+            }
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.expect("no panic");
+    }
+    assert_eq!(ids(&one).await.len(), 240);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeatable_read_sees_one_state() {
     let server = Running::start();
     let (one, other) = (server.connect().await, server.connect().await);

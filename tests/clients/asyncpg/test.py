@@ -33,6 +33,10 @@ async def main():
         print("cursor", await cursor.fetch(2), await cursor.forward(10), await cursor.fetchrow())
     statement = await connection.prepare("SELECT id, name FROM apg WHERE id = $1")
     print("prepared", statement.get_parameters()[0].name, [a.type.name for a in statement.get_attributes()], await statement.fetchval(5))
+    print("lists", await connection.fetchrow("SELECT ARRAY[1, 2, NULL] AS a, ARRAY['x', 'y z'] AS b, ARRAY[0.5::float8] AS c, $1::bigint[] AS d", [1, None]))
+    print("any", await connection.fetch("SELECT id FROM apg WHERE id = ANY($1::bigint[]) ORDER BY id", [3, 5, 1000]))
+    print("many texts", await connection.fetchval("SELECT array_length($1::text[], 1)", ["a", "b{}", ""]))
+    print("row", await connection.fetchval("SELECT ROW(1, 'x')"))
     for sql in ("SELECT * FROM nowhere", "SELECT 1 / 0", "SELEC"):
         try:
             await connection.fetch(sql)

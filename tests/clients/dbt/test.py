@@ -1,4 +1,4 @@
-"""dbt: a seed, a view, a table, incremental models run twice, tests, a snapshot of changed rows."""
+"""dbt: a seed, a view, a table, incremental models run twice, tests, a snapshot of changed rows, the catalog of the documentation."""
 
 import os
 import shutil
@@ -57,6 +57,12 @@ with tempfile.TemporaryDirectory() as folder:
     cursor.execute("UPDATE orders SET amount = 99 WHERE id = 2")
     dbt("snapshot")
     print("history", rows("SELECT id, amount, dbt_valid_to IS NULL FROM orders_history ORDER BY id, amount"))
+    done = runner.invoke(["docs", "generate", "--quiet", "--project-dir", str(project), "--profiles-dir", str(project)])
+    if done.exception:
+        raise done.exception
+    for name, node in sorted((done.result.nodes | done.result.sources).items()):
+        columns = sorted(node.columns.values(), key=lambda column: column.index)
+        print("catalog", name, node.metadata.type, node.metadata.comment, [(c.index, c.name, c.type, c.comment) for c in columns])
     cursor.execute("DROP VIEW paid CASCADE")
     for table in ("orders", "customers", "log", "once", "orders_history"):
         cursor.execute(f"DROP TABLE {table} CASCADE")

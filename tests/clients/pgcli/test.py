@@ -24,5 +24,8 @@ for title, rows, headers, status, *_ in executor.run("SELECT 1::bigint AS a, 'x'
 for command in (r"\dt work.*", r"\d cli", r"\dv work.*", r"\dn", r"\l", r"\du"):
     for title, rows, headers, status, *_ in executor.run(command, special):
         print(command, headers)
+functions = list(executor.functions())
+print("functions", sorted(map(repr, (f for f in functions if f.func_name in ("initcap", "every", "pg_get_keywords")))))
+print("types", [t for t in executor.datatypes() if t[0] == "work"])
 list(executor.run("DROP VIEW cli_view"))
 list(executor.run("DROP TABLE cli"))

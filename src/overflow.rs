@@ -1,0 +1,175 @@
+//! Sums, differences and products of whole numbers that do not fit their type are errors, as in PostgreSQL. The engine alone wraps around.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::compute::kernels::numeric::{add, mul, neg, sub};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::sqlstate::{SqlError, SqlState};
+
+/// Puts checked operations in the place of the engine's, once the types of their sides are settled.
+#[derive(Debug)]
+pub(crate) struct CheckOverflow {
+    plus: Arc<ScalarUDF>,
+    minus: Arc<ScalarUDF>,
+    times: Arc<ScalarUDF>,
+    negative: Arc<ScalarUDF>,
+}
+
+impl CheckOverflow {
+    pub(crate) fn new() -> Self {
+        let checked = |operation| Arc::new(ScalarUDF::from(Checked::new(operation)));
+        Self {
+            plus: checked(Operation::Plus),
+            minus: checked(Operation::Minus),
+            times: checked(Operation::Times),
+            negative: checked(Operation::Negative),
+        }
+    }
+
+    fn operation(&self, operator: Operator) -> Option<&Arc<ScalarUDF>> {
+        match operator {
+            Operator::Plus => Some(&self.plus),
+            Operator::Minus => Some(&self.minus),
+            Operator::Multiply => Some(&self.times),
+            _ => None,
+        }
+    }
+
+    fn checked(&self, expression: Expr, schema: &DFSchema) -> Transformed<Expr> {
+        let whole = |side: &Expr| side.get_type(schema).ok().filter(DataType::is_integer);
+        match expression {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let alike = self.operation(op).filter(|_| matches!((whole(&left), whole(&right)), (Some(l), Some(r)) if l == r));
+                match alike {
+                    Some(operation) => Transformed::yes(call(operation, vec![*left, *right])),
+                    None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+                }
+            }
+            Expr::Negative(of) if whole(&of).is_some() => Transformed::yes(call(&self.negative, vec![*of])),
+            other => Transformed::no(other),
+        }
+    }
+}
+
+fn call(operation: &Arc<ScalarUDF>, arguments: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(operation), arguments))
+}
+
+impl AnalyzerRule for CheckOverflow {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let analysed = plan.transform_up_with_subqueries(|plan| {
+            let schema = merge_schema(&plan.inputs());
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let checked = expression.transform_up(|part| Ok(self.checked(part, &schema)))?;
+                Ok(checked.update_data(|expression| name.restore(expression)))
+            })
+        });
+        Ok(analysed?.data)
+    }
+
+    fn name(&self) -> &str {
+        "check_overflow"
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Operation {
+    Plus,
+    Minus,
+    Times,
+    Negative,
+}
+
+/// An operation on whole numbers of one type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked {
+    operation: Operation,
+    signature: Signature,
+}
+
+impl Checked {
+    fn new(operation: Operation) -> Self {
+        let arguments = if operation == Operation::Negative { 1 } else { 2 };
+        Self { operation, signature: Signature::any(arguments, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for Checked {
+    fn name(&self) -> &str {
+        match self.operation {
+            Operation::Plus => "+",
+            Operation::Minus | Operation::Negative => "-",
+            Operation::Times => "*",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        arguments.first().cloned().ok_or_else(|| exec_datafusion_err!("an operation without a side"))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let out_of_range = |error: ArrowError| -> DataFusionError {
+            match error {
+                ArrowError::ArithmeticOverflow(_) => {
+                    let message = format!("{} out of range", type_name(args.return_field.data_type()));
+                    SqlError::new(SqlState::NumericValueOutOfRange, message).into()
+                }
+                other => other.into(),
+            }
+        };
+        let values = match args.args.as_slice() {
+            [of] => neg(&of.to_array(if scalar { 1 } else { args.number_rows })?),
+            [left, right] => {
+                let operation = match self.operation {
+                    Operation::Plus => add,
+                    Operation::Minus | Operation::Negative => sub,
+                    Operation::Times => mul,
+                };
+                match (left, right) {
+                    (ColumnarValue::Array(left), ColumnarValue::Array(right)) => operation(left, right),
+                    (ColumnarValue::Array(left), ColumnarValue::Scalar(right)) => operation(left, &right.to_scalar()?),
+                    (ColumnarValue::Scalar(left), ColumnarValue::Array(right)) => operation(&left.to_scalar()?, right),
+                    (ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)) => operation(&left.to_scalar()?, &right.to_scalar()?),
+                }
+            }
+            _ => return Err(exec_datafusion_err!("an operation has one side or two")),
+        };
+        let values: ArrayRef = values.map_err(out_of_range)?;
+        Ok(if scalar { ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?) } else { ColumnarValue::Array(values) })
+    }
+}
+
+fn type_name(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",
+        DataType::Int32 | DataType::UInt16 => "integer",
+        _ => "bigint",
+    }
+}
