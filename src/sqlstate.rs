@@ -330,8 +330,15 @@ fn classify(error: &DataFusionError) -> SqlError {
             SqlError::new(FeatureNotSupported, "a model or waiting function can't be used at this place of the statement")
                 .with_hint("call it in a subquery: SELECT ... FROM (SELECT f(x) AS y FROM t) s")
         }
+        DataFusionError::Internal(message) if unmatched(message).is_some() => plan(message),
         DataFusionError::Internal(message) | DataFusionError::Ffi(message) => internal(message),
     }
+}
+
+/// The function whose signatures all failed: the engine calls that an error of its own.
+fn unmatched(message: &str) -> Option<&str> {
+    let (name, rest) = message.trim_start_matches("Internal error: ").strip_prefix("Function '")?.split_once('\'')?;
+    rest.starts_with(" failed to match any signature").then_some(name)
 }
 
 /// Errors of our own crates and of the libraries below them, found by their type.
@@ -415,6 +422,10 @@ fn exhausted(message: &str) -> SqlError {
 
 fn plan(message: &str) -> SqlError {
     use SqlState::*;
+    if let Some(name) = unmatched(message) {
+        return SqlError::new(UndefinedFunction, format!("function {name} does not take arguments of these types"))
+            .with_hint("cast them to types that it takes; \\df lists the functions");
+    }
     let lower = message.to_ascii_lowercase();
     let state = if lower.contains("table") && lower.contains("not found") {
         UndefinedTable
