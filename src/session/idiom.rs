@@ -428,7 +428,7 @@ fn one_step(query: &mut Query) {
     query.with = None;
     query.order_by = None;
     query.limit_clause = None;
-    query.body = Box::new(SetExpr::Select(first));
+    *query.body = SetExpr::Select(first);
 }
 
 /// Whether an aggregate gathers the numbers of objects of the catalog.
