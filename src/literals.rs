@@ -11,6 +11,8 @@ use datafusion::sql::sqlparser::ast::{
     UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowSpec, WindowType,
 };
 
+use crate::names::take;
+
 /// Functions whose result has the type of their arguments.
 const FOLLOW: [&str; 27] = [
     "abs",
@@ -207,21 +209,21 @@ impl VisitorMut for Typer {
             Expr::Value(value) => match &mut value.value {
                 Value::Number(_, kept) if *kept => *kept = false,
                 Value::Number(digits, _) if digits.parse::<i32>().is_ok() => {
-                    let number = std::mem::replace(expression, Expr::Value(Value::Null.into()));
+                    let number = take(expression);
                     *expression = integer(number);
                 }
                 _ => {}
             },
             // the engine reads a sign as part of the number
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_least(expr) => {
-                let number = std::mem::replace(expr.as_mut(), Expr::Value(Value::Null.into()));
+                let number = take(expr);
                 *expression = integer(Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number) });
             }
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
                 if let Expr::Cast { expr: number, .. } = expr.as_mut()
                     && is_integer(number)
                 {
-                    let number = std::mem::replace(number.as_mut(), Expr::Value(Value::Null.into()));
+                    let number = take(number);
                     *expression = integer(Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number) });
                 }
             }

@@ -48,7 +48,7 @@ fn name_columns(select: &mut Select) {
                 let repeated = !taken.insert(name.clone()) || (of_column && spread);
                 if repeated || !column {
                     let alias = if repeated { marked(&name, &mut taken) } else { name };
-                    let expr = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+                    let expr = take(expr);
                     *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) };
                 }
             }
@@ -78,12 +78,19 @@ fn marked(name: &str, taken: &mut HashSet<String>) -> String {
     marked
 }
 
-fn folded(ident: &Ident) -> String {
+/// What PostgreSQL takes an identifier for: in lower case, unless it is quoted.
+pub(crate) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn last(name: &ObjectName) -> Option<String> {
+/// The last part of a name.
+pub(crate) fn last(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(|part| part.as_ident()).map(folded)
+}
+
+/// An expression, in whose place NULL stays.
+pub(crate) fn take(expression: &mut Expr) -> Expr {
+    std::mem::replace(expression, Expr::Value(Value::Null.into()))
 }
 
 /// The rules of PostgreSQL's FigureColname: what an expression is called when nothing names it.

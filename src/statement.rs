@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use stratagem_udfs::models::ModelName;
 
 use crate::copy::Format;
+use crate::names::folded;
 use crate::sqlstate::{SqlError, SqlState};
 use crate::store::{Kind, TEMPORARY};
 use crate::system::Post;
@@ -327,7 +328,7 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
             Ok(Command::Deallocate(if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
                 None
             } else {
-                Some(fold(&name))
+                Some(folded(&name))
             }))
         }
         Statement::StartTransaction { begin, modes, statements, .. } if statements.is_empty() => {
@@ -343,15 +344,17 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
         }
         Statement::Commit { chain: false, .. } => Ok(Command::Commit),
         Statement::Rollback { chain: false, savepoint: None } => Ok(Command::Rollback),
-        Statement::Rollback { chain: false, savepoint: Some(name) } => Ok(Command::RollbackTo(fold(&name))),
-        Statement::Savepoint { name } => Ok(Command::Savepoint(fold(&name))),
-        Statement::ReleaseSavepoint { name } => Ok(Command::Release(fold(&name))),
-        Statement::LISTEN { channel } => Ok(Command::Post(Post::Listen(fold(&channel)))),
+        Statement::Rollback { chain: false, savepoint: Some(name) } => Ok(Command::RollbackTo(folded(&name))),
+        Statement::Savepoint { name } => Ok(Command::Savepoint(folded(&name))),
+        Statement::ReleaseSavepoint { name } => Ok(Command::Release(folded(&name))),
+        Statement::LISTEN { channel } => Ok(Command::Post(Post::Listen(folded(&channel)))),
         Statement::UNLISTEN { channel } => {
             let all = channel.quote_style.is_none() && channel.value == "*";
-            Ok(Command::Post(Post::Unlisten((!all).then(|| fold(&channel)))))
+            Ok(Command::Post(Post::Unlisten((!all).then(|| folded(&channel)))))
         }
-        Statement::NOTIFY { channel, payload } => Ok(Command::Post(Post::notify(&fold(&channel), payload.as_deref().unwrap_or_default())?)),
+        Statement::NOTIFY { channel, payload } => {
+            Ok(Command::Post(Post::notify(&folded(&channel), payload.as_deref().unwrap_or_default())?))
+        }
         other => Err(refused(&other)),
     }
 }
@@ -467,7 +470,7 @@ fn create_table(table: CreateTable) -> Result<Command, SqlError> {
     Ok(match table.query {
         Some(query) => {
             read_only(&query)?;
-            let columns = table.columns.iter().map(|c| fold(&c.name)).collect();
+            let columns = table.columns.iter().map(|c| folded(&c.name)).collect();
             Command::CreateTableAs { target, if_not_exists: table.if_not_exists, columns, query }
         }
         None => Command::CreateTable { target, if_not_exists: table.if_not_exists, columns: table.columns },
@@ -553,12 +556,8 @@ fn show(words: &[String]) -> Result<Command, SqlError> {
     }))
 }
 
-fn fold(ident: &datafusion::sql::sqlparser::ast::Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
 fn name(name: &ObjectName) -> Result<Name, SqlError> {
-    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(fold).collect();
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
     match parts.as_slice() {
         [table] => Ok(Name { schema: None, table: table.clone() }),
         [schema, table] => Ok(Name { schema: Some(schema.clone()), table: table.clone() }),

@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem,
-    SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::names::take;
 
 /// Rewrites a statement.
 pub(crate) fn apply(statement: &mut Statement) {
@@ -53,7 +55,7 @@ impl VisitorMut for Rewriter {
             && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] =
                 list.args.as_mut_slice()
         {
-            let side = |side: &mut Expr| Box::new(Expr::Nested(Box::new(std::mem::replace(side, Expr::Value(Value::Null.into())))));
+            let side = |side: &mut Expr| Box::new(Expr::Nested(Box::new(take(side))));
             let (left, right) = (side(left), side(right));
             *expression = Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Modulo, right }));
         }

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 
 use super::{Outcome, Session, done};
-use crate::names::quoted;
+use crate::names::{self, quoted};
 use crate::planner;
 use crate::sqlstate::{Severity, SqlError, SqlState, internal};
 use crate::statement::{Alteration, Name, parse_one};
@@ -304,11 +304,8 @@ fn asks(condition: &Expr) -> bool {
 
 /// What the columns are set to.
 fn assignments(update: &Update) -> Result<Vec<(String, Expr)>, SqlError> {
-    let column = |name: &ObjectName| match name.0.last().and_then(|part| part.as_ident()) {
-        Some(ident) if ident.quote_style.is_none() => Ok(ident.value.to_lowercase()),
-        Some(ident) => Ok(ident.value.clone()),
-        None => Err(SqlError::new(SqlState::SyntaxError, format!("{name} is not a column"))),
-    };
+    let column =
+        |name: &ObjectName| names::last(name).ok_or_else(|| SqlError::new(SqlState::SyntaxError, format!("{name} is not a column")));
     let mut all = Vec::new();
     for assignment in &update.assignments {
         match (&assignment.target, &assignment.value) {

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::literals;
-use crate::names;
+use crate::names::{self, folded};
 use crate::system;
 
 /// Functions whose answer to no rows is a row.
@@ -512,11 +512,7 @@ fn is_empty(factor: &TableFactor) -> bool {
 }
 
 fn last(name: &ObjectName) -> String {
-    name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default()
-}
-
-fn folded(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    names::last(name).unwrap_or_default()
 }
 
 fn literal(expression: &Expr) -> Option<&str> {

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{Command, Name, fold, name, unsupported, words};
+use super::{Command, Name, folded, name, unsupported, words};
 use crate::sqlstate::{SqlError, SqlState};
 use crate::store::Kind;
 
@@ -40,7 +40,7 @@ fn alter_view(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
             unsupported("this form of ALTER VIEW").with_hint("ALTER VIEW name RENAME TO name is; CREATE OR REPLACE VIEW changes it")
         );
     }
-    Ok(Command::Rename { kind: Kind::View, target, if_exists, to: fold(&parser.parse_identifier()?) })
+    Ok(Command::Rename { kind: Kind::View, target, if_exists, to: folded(&parser.parse_identifier()?) })
 }
 
 pub(super) fn delete(delete: Delete) -> Result<Command, SqlError> {
@@ -99,14 +99,14 @@ pub(super) fn alter(alter: AlterTable) -> Result<Command, SqlError> {
                 alterations.push(Alteration::Add { column: Box::new(column_def), if_not_exists });
             }
             AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
-                alterations.extend(column_names.iter().map(|column| Alteration::Drop { column: fold(column), if_exists }));
+                alterations.extend(column_names.iter().map(|column| Alteration::Drop { column: folded(column), if_exists }));
             }
             AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
-                alterations.push(Alteration::Rename { column: fold(&old_column_name), to: fold(&new_column_name) });
+                alterations.push(Alteration::Rename { column: folded(&old_column_name), to: folded(&new_column_name) });
             }
             AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::SetDataType { data_type, using, .. } } => {
                 let (data_type, using) = (Box::new(data_type), using.map(Box::new));
-                alterations.push(Alteration::Retype { column: fold(&column_name), data_type, using });
+                alterations.push(Alteration::Retype { column: folded(&column_name), data_type, using });
             }
             other => {
                 let hint = "ALTER TABLE can rename a table, and add, drop, rename and retype columns";
@@ -128,7 +128,7 @@ fn comment(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
     let mut object = parser.parse_object_name(false)?;
     let column = match kind {
         Some(_) => None,
-        None => object.0.pop().and_then(|part| part.as_ident().map(fold)),
+        None => object.0.pop().and_then(|part| part.as_ident().map(folded)),
     };
     if object.0.is_empty() {
         return Err(SqlError::new(SqlState::SyntaxError, "column name must be qualified"));

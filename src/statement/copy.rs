@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Statement};
 use datafusion::sql::sqlparser::parser::{IsOptional, Parser};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{Command, fold, name, parse_one, read_only, unsupported, words};
+use super::{Command, folded, name, parse_one, read_only, unsupported, words};
 use crate::copy::{Columns, Csv, Format, Header, Lines};
 use crate::sqlstate::{SqlError, SqlState};
 
@@ -58,7 +58,7 @@ fn copy(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
     let format = said.format(from)?;
     match source {
         Source::Table(table, columns) if from => {
-            Ok(Command::CopyFrom { target: name(&table)?, columns: columns.iter().map(fold).collect(), format })
+            Ok(Command::CopyFrom { target: name(&table)?, columns: columns.iter().map(folded).collect(), format })
         }
         Source::Table(table, columns) => {
             let columns: Vec<String> = columns.iter().map(Ident::to_string).collect();
@@ -97,9 +97,9 @@ impl Said {
     /// `name [value], ...)`.
     fn listed(&mut self, parser: &mut Parser<'_>) -> Result<(), SqlError> {
         loop {
-            let option = fold(&parser.parse_identifier()?);
+            let option = folded(&parser.parse_identifier()?);
             match option.as_str() {
-                "format" => once(&mut self.format, fold(&parser.parse_identifier()?))?,
+                "format" => once(&mut self.format, folded(&parser.parse_identifier()?))?,
                 "delimiter" => once(&mut self.delimiter, parser.parse_literal_string()?)?,
                 "null" => once(&mut self.null, parser.parse_literal_string()?)?,
                 "quote" => once(&mut self.quote, parser.parse_literal_string()?)?,
@@ -294,7 +294,7 @@ fn columns(parser: &mut Parser<'_>) -> Result<Columns, SqlError> {
     } else {
         parser.parse_comma_separated(Parser::parse_identifier)?
     };
-    Ok(Columns::Named(names.iter().map(fold).collect()))
+    Ok(Columns::Named(names.iter().map(folded).collect()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{Command, fold, read_only, words};
+use super::{Command, folded, read_only, words};
 use crate::sqlstate::{SqlError, SqlState};
 
 /// What DECLARE says of a cursor.
@@ -56,7 +56,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Option<Result<Command, SqlError>
 }
 
 fn declare(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
-    let mut cursor = Declared { name: fold(&parser.parse_identifier()?), binary: false, scroll: false, hold: false };
+    let mut cursor = Declared { name: folded(&parser.parse_identifier()?), binary: false, scroll: false, hold: false };
     let mut forward = false;
     loop {
         if words(parser, &["BINARY"]) {
@@ -95,7 +95,7 @@ fn fetch(parser: &mut Parser<'_>, moves: bool) -> Result<Command, SqlError> {
     if !alone && !words(parser, &["FROM"]) {
         words(parser, &["IN"]);
     }
-    Ok(Command::Fetch(Fetch { name: fold(&parser.parse_identifier()?), moves, way }))
+    Ok(Command::Fetch(Fetch { name: folded(&parser.parse_identifier()?), moves, way }))
 }
 
 fn way(parser: &mut Parser<'_>) -> Result<Way, SqlError> {
@@ -161,7 +161,7 @@ fn close(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
     if words(parser, &["ALL"]) {
         return Ok(Command::Close(None));
     }
-    Ok(Command::Close(Some(fold(&parser.parse_identifier()?))))
+    Ok(Command::Close(Some(folded(&parser.parse_identifier()?))))
 }
 
 #[cfg(test)]

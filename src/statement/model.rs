@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 use stratagem_udfs::models::{Error as ModelError, ModelName, ModelRef, Selector};
 
-use super::{Command, fold, parse_one, read_only, words};
+use super::{Command, folded, parse_one, read_only, words};
 use crate::sqlstate::{SqlError, SqlState, internal};
 
 const CREATE: &str =
@@ -68,7 +68,7 @@ fn option(parser: &mut Parser<'_>) -> Result<FunctionArg, ParserError> {
     let name = parser.parse_identifier()?;
     parser.expect_token(&Token::Eq)?;
     let value = match parser.parse_expr()? {
-        Expr::Identifier(word) => text(fold(&word)),
+        Expr::Identifier(word) => text(folded(&word)),
         other => other,
     };
     Ok(FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), operator: FunctionArgOperator::RightArrow })
@@ -132,12 +132,12 @@ pub(super) fn targets(
 fn alter(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
     let name = name(parser)?;
     if words(parser, &["DROP", "ALIAS"]) {
-        return Ok(Command::AlterModel { name, alias: fold(&parser.parse_identifier()?), version: None });
+        return Ok(Command::AlterModel { name, alias: folded(&parser.parse_identifier()?), version: None });
     }
     if !words(parser, &["SET", "ALIAS"]) {
         parser.expected_ref::<()>("SET ALIAS or DROP ALIAS", parser.peek_token_ref())?;
     }
-    let alias = fold(&parser.parse_identifier()?);
+    let alias = folded(&parser.parse_identifier()?);
     parser.expect_token(&Token::Eq)?;
     let next = parser.next_token();
     let version = match &next.token {
@@ -153,14 +153,14 @@ fn alter(parser: &mut Parser<'_>) -> Result<Command, SqlError> {
 /// The name of a model.
 pub(super) fn name(parser: &mut Parser<'_>) -> Result<ModelName, SqlError> {
     let at = parser.peek_token_ref().span.start;
-    let name = fold(&parser.parse_identifier()?);
+    let name = folded(&parser.parse_identifier()?);
     ModelName::parse(&name).map_err(|error| at_place(SqlError::from(error), at))
 }
 
 /// `ctr`, `ctr@3`, `"ctr@3"` or `'ctr@3'`.
 fn reference(parser: &mut Parser<'_>) -> Result<ModelRef, SqlError> {
     let at = parser.peek_token_ref().span.start;
-    let mut written = fold(&parser.parse_identifier()?);
+    let mut written = folded(&parser.parse_identifier()?);
     if parser.consume_token(&Token::AtSign) {
         let next = parser.next_token();
         let (Token::Number(selector, _) | Token::Word(datafusion::sql::sqlparser::tokenizer::Word { value: selector, .. })) = &next.token
