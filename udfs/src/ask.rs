@@ -8,12 +8,12 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use stratagem_models::language::{Completion, Engine, Grammar, Message, Request, Sampling};
+use stratagem_models::language::{Completion, Grammar, Request, Sampling, tune};
 use tokio::sync::oneshot;
 
 use crate::declaration::Function;
 use crate::error::Error;
-use crate::models::{Error as ModelError, Models, lock};
+use crate::models::{Error as ModelError, Models, Speaker, lock};
 use crate::usage::{Meter, OnError, Tally};
 
 /// The longest prompt that is looked at, in bytes.
@@ -105,32 +105,21 @@ impl Question {
         Ok(Self { prompt: prompt.to_owned(), system: system.map(str::to_owned), seed, manner, spelled })
     }
 
-    async fn ask(self, engine: Arc<Engine>, memory: Arc<Memory>) -> Result<Completion> {
-        let request = self.request(&engine, &memory).map_err(Error::from)?;
+    async fn ask(self, speaker: Speaker, memory: Arc<Memory>) -> Result<Completion> {
+        let request = self.request(&speaker, &memory).map_err(Error::from)?;
         let (sender, receiver) = oneshot::channel();
-        let ticket = engine.submit(request, move |answer| drop(sender.send(answer))).map_err(Error::from)?;
+        let ticket = speaker.engine.submit(request, move |answer| drop(sender.send(answer))).map_err(Error::from)?;
         let completion = receiver.await.unwrap_or(Err(ModelError::Stopped)).map_err(Error::from)?;
         drop(ticket);
         Ok(completion)
     }
 
-    fn request(&self, engine: &Engine, memory: &Memory) -> Result<Request, ModelError> {
-        let tokens = engine.tokens();
-        let prompt = match engine.chat().filter(|_| self.manner.chat) {
-            Some(chat) => {
-                let system = self.system.iter().map(|system| Message::new("system", system));
-                let messages: Vec<Message> = system.chain([Message::new("user", &self.prompt)]).collect();
-                tokens.encode(&chat.render(&messages, true)?)?
-            }
-            None => {
-                let text = [self.system.as_deref().unwrap_or_default(), &self.prompt].join("\n\n");
-                tokens.bos().into_iter().chain(tokens.encode_data(text.trim_start())?).collect()
-            }
-        };
+    fn request(&self, Speaker { engine, adapter, .. }: &Speaker, memory: &Memory) -> Result<Request, ModelError> {
+        let prompt = tune::prompt(engine.tokens(), engine.chat().filter(|_| self.manner.chat), self.system.as_deref(), &self.prompt)?;
         let constraint = self.manner.grammar.as_ref().map(|grammar| engine.constraint(grammar)).transpose()?;
         let shared = memory.shared(&prompt);
         let sampling = Sampling { seed: self.seed.cast_unsigned(), ..self.manner.sampling.clone() };
-        Ok(Request { prompt, shared, sampling, constraint, adapter: None })
+        Ok(Request { prompt, shared, sampling, constraint, adapter: adapter.clone() })
     }
 }
 
@@ -164,14 +153,6 @@ impl From<Manner> for Asked {
 type Outcome = std::result::Result<Arc<Completion>, Arc<DataFusionError>>;
 type Pending = Shared<BoxFuture<'static, Outcome>>;
 
-/// A language model that a statement asks.
-#[derive(Debug, Clone)]
-pub(crate) struct Answering {
-    pub(crate) engine: Arc<Engine>,
-    /// Its name.
-    pub(crate) name: Arc<str>,
-}
-
 /// The answers of a statement.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -179,7 +160,7 @@ pub(crate) struct Memory {
     /// The start that all prompts so far have in common.
     start: Mutex<Option<Vec<u32>>>,
     /// The models that were asked, by the names they were asked by, so that a name means one model to the end.
-    engines: Mutex<HashMap<Option<String>, Answering>>,
+    speakers: Mutex<HashMap<Option<String>, Speaker>>,
     /// What the statement has asked, from its first question on.
     tally: OnceLock<Arc<Tally>>,
 }
@@ -214,18 +195,18 @@ impl Memory {
     }
 
     /// The model that a name, or none, means in this statement.
-    pub(crate) async fn engine(&self, models: &Arc<Models>, name: Option<&str>) -> Result<Answering> {
-        let known = lock(&self.engines).get(&name.map(str::to_owned)).cloned();
+    pub(crate) async fn speaker(&self, models: &Arc<Models>, name: Option<&str>) -> Result<Speaker> {
+        let known = lock(&self.speakers).get(&name.map(str::to_owned)).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let answering = Answering { engine: engine(models, name).await?, name: models.language_name(name).map_err(Error::from)?.into() };
-        Ok(lock(&self.engines).entry(name.map(str::to_owned)).or_insert(answering).clone())
+        let speaker = speaker(models, name).await?;
+        Ok(lock(&self.speakers).entry(name.map(str::to_owned)).or_insert(speaker).clone())
     }
 
     /// The answer that is there or under way, or else a new one.
     pub(crate) async fn answer(self: &Arc<Self>, models: &Arc<Models>, question: Question, meter: &Arc<Meter>) -> Outcome {
-        let Answering { engine, name } = self.engine(models, question.manner.model.as_deref()).await.map_err(Arc::new)?;
+        let speaker = self.speaker(models, question.manner.model.as_deref()).await.map_err(Arc::new)?;
         let tally = self.tally.get_or_init(|| models.ledger().open(meter.client()));
         let pending = {
             let mut answers = lock(&self.answers);
@@ -244,11 +225,11 @@ impl Memory {
                 Some(Err(pending)) => pending,
                 None => {
                     let refused = |error: Error| Arc::new(DataFusionError::from(error));
-                    tally.admit(&name).map_err(refused)?;
+                    tally.admit(&speaker.name).map_err(refused)?;
                     let (memory, asked) = (Arc::clone(self), question.clone());
                     let (tally, meter) = (Arc::clone(tally), Arc::clone(meter));
                     let pending: Pending = async move {
-                        let outcome = asked.clone().ask(engine, Arc::clone(&memory)).await.map(Arc::new).map_err(Arc::new);
+                        let outcome = asked.clone().ask(speaker, Arc::clone(&memory)).await.map(Arc::new).map_err(Arc::new);
                         tally.ended(outcome.as_deref().ok());
                         if let Ok(completion) = &outcome {
                             meter.wrote(completion);
@@ -275,11 +256,11 @@ impl Memory {
     }
 }
 
-/// The engine, loaded on a thread that may wait.
-pub(crate) async fn engine(models: &Arc<Models>, name: Option<&str>) -> Result<Arc<Engine>> {
+/// The model, loaded on a thread that may wait.
+pub(crate) async fn speaker(models: &Arc<Models>, name: Option<&str>) -> Result<Speaker> {
     let (models, name) = (Arc::clone(models), name.map(str::to_owned));
     match tokio::task::spawn_blocking(move || models.language(name.as_deref())).await {
-        Ok(engine) => Ok(engine.map_err(Error::from)?),
+        Ok(speaker) => Ok(speaker.map_err(Error::from)?),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
         Err(_) => Err(Error::Model(ModelError::Canceled).into()),
     }

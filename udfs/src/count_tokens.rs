@@ -93,7 +93,7 @@ impl Work for CountTokens {
             Some(ColumnarValue::Scalar(model)) => model.try_as_str().flatten().map(str::to_owned),
             _ => return Err(Error::value(format!("argument model of {}", DECLARATION.name), "must be a constant").into()),
         };
-        let engine = ask::engine(&self.models, model.as_deref()).await?;
+        let engine = ask::speaker(&self.models, model.as_deref()).await?.engine;
         let Some(texts) = arguments.args.first() else { return exec_err!("{} has no text", DECLARATION.name) };
         let texts = cast(&texts.to_array(arguments.number_rows)?, &DataType::Utf8)?;
         let count = |text: &str| Ok(i32::try_from(engine.tokens().count(text)?).unwrap_or(i32::MAX));

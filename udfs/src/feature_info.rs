@@ -76,7 +76,7 @@ impl Relation for FeatureInfo {
         let pinned = self.0.resolve(arguments.text("model")?).map_err(Error::from)?;
         let manifest = self.0.registry().manifest(&pinned.name, pinned.version).map_err(Error::from)?;
         let described: Vec<Description> = match &manifest.kind {
-            ModelKind::Click | ModelKind::Uplift(_) => manifest.inputs().iter().map(describe).collect(),
+            ModelKind::Click | ModelKind::Uplift(_) | ModelKind::Language(_) => manifest.inputs().iter().map(describe).collect(),
             // The numbers of a vector are described once.
             ModelKind::Text(_) => manifest.inputs().iter().take(1).map(describe).collect(),
             ModelKind::Onnx(outline) => outline.inputs.iter().flat_map(describe_input).collect(),

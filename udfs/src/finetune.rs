@@ -11,6 +11,7 @@ use stratagem_models::encoder::tune::Tune;
 use stratagem_models::examples::Block;
 use stratagem_models::features::{Batch, Column as RawColumn};
 use stratagem_models::registry::ModelName;
+use stratagem_models::language::tune::{Objective, Tune as LanguageTune};
 use stratagem_models::text;
 use stratagem_models::uplift::{self, Plan};
 
@@ -24,11 +25,13 @@ use crate::spelling;
 
 mod exec;
 mod experiment;
+mod language;
 mod record;
 mod rows;
 mod texts;
 
 use exec::FinetuneExec;
+use language::Language;
 use texts::Texts;
 
 /// The task of text models.
@@ -57,7 +60,8 @@ pub static DECLARATION: Function = Function {
             "task",
             Type::Text,
             "What is learned: `ctr`, the probability of the label (and of a conversion after it), `uplift`, what a treatment changes in it, or \
-             `text_classification`, which of two or more classes a text is of.",
+             `text_classification`, which of two or more classes a text is of. Of a language model: `generation`, how prompts are completed, or \
+             `preference`, which of two completions of a prompt is the better one.",
         )
         .or("'ctr'"),
         Parameter::value(
@@ -65,6 +69,24 @@ pub static DECLARATION: Function = Function {
             Type::Text,
             "For `text_classification` with an encoder as `base`: `head` (also for NULL) trains a net on its vectors, and the encoder stays as it is; `full` \
              trains the encoder itself and a linear head; `lora` trains low-rank changes of its matrices (Hu et al. 2021) and a linear head.",
+        )
+        .or("NULL"),
+        Parameter::value("prompt", Type::Text, "For `generation` and `preference`: the column of the prompts. NULL is the only column left.").or("NULL"),
+        Parameter::value("system", Type::Text, "For the same tasks: the column of what the model is told before the prompt, as in `ai.generate`.")
+            .or("NULL"),
+        Parameter::value("rejected", Type::Text, "For `preference`: the column of the worse completions; `label` is that of the better ones.")
+            .or("NULL"),
+        Parameter::value(
+            "chat",
+            Type::Boolean,
+            "For the same tasks: whether prompts are messages to the model, as in `ai.generate` (also for NULL), or texts that it goes on with, as in \
+             `generate_strategy`.",
+        )
+        .or("NULL"),
+        Parameter::value(
+            "beta",
+            Type::Double,
+            "For `preference`: how far the model may move from what it was, the smaller the farther (Rafailov et al. 2023). NULL is 0.1.",
         )
         .or("NULL"),
         Parameter::value("treatment", Type::Text, "For `uplift`: the column that tells who was treated, boolean, or 0 and 1.").or("NULL"),
@@ -95,20 +117,21 @@ pub static DECLARATION: Function = Function {
              functions learn from the training rows is kept with the model, which then takes raw rows.",
         )
         .or("NULL"),
-        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights. For `text_classification` what reads the texts: `ngram` (also for NULL), n-grams of words and characters, in any language; or a text encoder of `ml.encoders`.").or("NULL"),
-        Parameter::value("rank", Type::Integer, "For `lora`: the rank of the changes. NULL is 8.").or("NULL"),
-        Parameter::value("alpha", Type::Double, "For `lora`: the changes count alpha / rank times. NULL is twice the rank.").or("NULL"),
+        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights. For `text_classification` what reads the texts: `ngram` (also for NULL), n-grams of words and characters, in any language; or a text encoder of `ml.encoders`. For `generation` and `preference` a language model of `ml.language_models` (NULL is the installed one), or a version that was made of one.").or("NULL"),
+        Parameter::value("rank", Type::Integer, "For `lora`, and of a language model: the rank of the changes. NULL is 8.").or("NULL"),
+        Parameter::value("alpha", Type::Double, "For the same: the changes count alpha / rank times. NULL is twice the rank.").or("NULL"),
         Parameter::value(
             "targets",
             Type::Text,
-            "For `lora`: the matrices of each layer that are changed, of `query`, `key`, `value`, `output`, `up` and `down`. NULL is `'query, value'`.",
+            "For the same: the matrices of each layer that are changed, of `query`, `key`, `value`, `output`, `up` and `down`; of a language model also \
+             `gate`. NULL is `'query, value'`.",
         )
         .or("NULL"),
-        Parameter::value("max_length", Type::Integer, "For `full` and `lora`: the most tokens of a text that are read. NULL is 128.").or("NULL"),
+        Parameter::value("max_length", Type::Integer, "For `full` and `lora`: the most tokens of a text that are read, NULL is 128; of a language model those of a prompt with its completion, NULL is 512.").or("NULL"),
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
-        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 30 for the n-grams of a text model, 4 for `full`, 6 for `lora`.").or("NULL"),
-        Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows.").or("NULL"),
+        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 30 for the n-grams of a text model, 4 for `full`, 6 for `lora`, 3 for `generation`, 2 for `preference`.").or("NULL"),
+        Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows; 8 for a language model.").or("NULL"),
         Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding. NULL is 16; 32 for the n-grams of a text model.").or("NULL"),
         Parameter::value("cross_layers", Type::Integer, "Cross layers of `dcnv2`.").or("2"),
         Parameter::value("hidden", Type::Text, "Widths of the hidden layers.").or("'128, 64'"),
@@ -116,13 +139,13 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "learning_rate",
             Type::Double,
-            "The learning rate of the dense part of the net (AdamW), or of an encoder. NULL is 0.002; 0.00005 for `full`, 0.001 for `lora`.",
+            "The learning rate of the dense part of the net (AdamW), or of an encoder or a language model. NULL is 0.002; 0.00005 for `full`, 0.001 for `lora` and `generation`, 0.0002 for `preference`.",
         )
         .or("NULL"),
         Parameter::value("table_learning_rate", Type::Double, "The learning rate of the embeddings (row-wise Adagrad).").or("0.1"),
-        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`. NULL is `constant`; `linear` for `full` and `lora`.")
+        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`. NULL is `constant`; `linear` for `full`, `lora` and language models.")
             .or("NULL"),
-        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0. NULL is 0; 0.1 for `full` and `lora`.").or("NULL"),
+        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0. NULL is 0; 0.1 for `full`, `lora` and language models.").or("NULL"),
         Parameter::value("weight_decay", Type::Double, "Decoupled weight decay of the dense part.").or("0.01"),
         Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
         Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step; of the vectors of texts, and of what low-rank changes read. NULL is 0; 0.1 for `full` and `lora`.").or("NULL"),
@@ -137,7 +160,7 @@ pub static DECLARATION: Function = Function {
             .or("1"),
         Parameter::value("calibration", Type::Text, "Correction of the probabilities on the held-out rows: `none`, `temperature` or `isotonic`.")
             .or("'none'"),
-        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 1, and no more, for `full` and `lora`.").or("NULL"),
+        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 1, and no more, for `full`, `lora` and language models.").or("NULL"),
         Parameter::value("trials", Type::Integer, "Settings to try: the given one, then random ones near it. The best one is kept.").or("1"),
         Parameter::value("split", Type::Text, "Which rows are held out: `random`, `time` (the last ones by `split_col`) or `column` (where `split_col` is true).")
             .or("'random'"),
@@ -170,7 +193,7 @@ pub static DECLARATION: Function = Function {
         Column::new("validation_qini", Type::Double, "Qini coefficient of the held-out rows; only in the last row of an uplift model whose outcome is 0 or 1.").nullable(),
         Column::new("validation_auuc", Type::Double, "Area under the uplift curve of these rows, in the same row.").nullable(),
     ]),
-    summary: "Trains a click model on the rows of a query and saves it as a new version",
+    summary: "Trains a click, uplift, text or language model on the rows of a query and saves it as a new version",
     docs: "Runs the query, trains, and returns a row after every epoch, at once. When the training is over the model is saved as the next \
            version of its name, and then the last row says so: its `version` is set. From then on `predict_ctr` with the bare name uses it. \
            Only `model`, `query` and `label` are needed; the other arguments have defaults that suit most tables.\n\n\
@@ -198,7 +221,12 @@ pub static DECLARATION: Function = Function {
            of texts of about one length (16 texts, 32 from 2048 rows up). `value_dropout` and the sizes of nets mean nothing to it, and ensembles, \
            trials and `adversarial` are not for it. `ml.evaluations` then counts the weights, `parameters` and `trainable_parameters`. \
            Rows without a text are left out, and of very long texts only the beginning is read: notices count both. `ml.evaluations` has the \
-           accuracy and the macro F1 of the held-out rows.",
+           accuracy and the macro F1 of the held-out rows.\n\n\
+           With `task => 'generation'` the query has a prompt and a completion, which `label` names, and a language model learns low-rank changes that make \
+           the completion likely. With `task => 'preference'` it has a prompt, a better completion, which `label` names, and a worse one, and the model \
+           learns to tell them apart (direct preference optimisation). The other arguments are `system`, `chat`, `beta`, `rank`, `alpha`, `targets`, \
+           `max_length`, `dropout` and those of any training by AdamW; 8 rows make a step. `ai.generate` and `generate_strategy` take the model by its name. \
+           `ml.evaluations` has the loss before and after on the held-out rows, and the accuracy of preferences.",
     example: "SELECT epoch, train_loss, validation_auc, version\n\
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
     errors: &[
@@ -256,6 +284,8 @@ struct Training {
     uplift: Option<Plan>,
     /// What a text model is trained on.
     texts: Option<Texts>,
+    /// What a language model is trained on.
+    language: Option<Language>,
     /// The column of a split by time or by column.
     split: Option<usize>,
     /// The name of the column that marks held-out rows.
@@ -300,7 +330,18 @@ impl Label {
 impl Training {
     fn new(models: &Models, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let name = ModelName::parse(arguments.text("model")?)?;
-        if arguments.text("task")? == TEXT {
+        let task = arguments.text("task")?;
+        if let Some(objective) = language::objective(task) {
+            return Self::of_language(models, name, objective, arguments, schema, query);
+        }
+        if let Some(argument) = language::OWN.iter().find(|argument| !arguments.literal(argument).is_null()) {
+            return Err(Error::InvalidValue {
+                object: format!("argument {argument} of finetune"),
+                reason: "is for language models only".to_owned(),
+                hint: Some("write task => 'generation' or 'preference' with it".to_owned()),
+            });
+        }
+        if task == TEXT {
             return Self::of_texts(models, name, arguments, schema, query);
         }
         if let Some(argument) = texts::OWN.iter().find(|argument| !arguments.literal(argument).is_null()) {
@@ -340,7 +381,7 @@ impl Training {
             }
         };
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
-        Ok(Self { name, transform, labels, uplift, texts: None, split, mark, base, encoder, columns, options, query: query.to_owned() })
+        Ok(Self { name, transform, labels, uplift, texts: None, language: None, split, mark, base, encoder, columns, options, query: query.to_owned() })
     }
 
     fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
@@ -362,6 +403,7 @@ impl Training {
             labels,
             uplift: None,
             texts: Some(texts),
+            language: None,
             split,
             mark,
             base: None,
@@ -369,6 +411,42 @@ impl Training {
             columns,
             options,
             query,
+        })
+    }
+
+    fn of_language(
+        models: &Models,
+        name: ModelName,
+        objective: Objective,
+        arguments: &Constants,
+        schema: &Schema,
+        query: &str,
+    ) -> Result<Self, Error> {
+        if models.is_language_model(&name)? {
+            return Err(Error::InvalidValue {
+                object: "argument model of finetune".to_owned(),
+                reason: format!("is '{name}', which is a language model of ml.language_models"),
+                hint: Some("choose another name for what is made of it".to_owned()),
+            });
+        }
+        let options = options(arguments, 1, LanguageTune::options(objective))?;
+        let split = split(arguments, &options, schema)?;
+        let (language, label, columns) = Language::new(models, objective, arguments, schema, split)?;
+        let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
+        Ok(Self {
+            name,
+            transform: None,
+            labels: vec![label],
+            uplift: None,
+            texts: None,
+            language: Some(language),
+            split,
+            mark,
+            base: None,
+            encoder: Encoder::default(),
+            columns,
+            options,
+            query: query.to_owned(),
         })
     }
 
@@ -479,7 +557,7 @@ fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<
     let options = TrainOptions {
         model_type: arguments.optional_text("model_type").unwrap_or(default).parse()?,
         epochs: arguments.count("epochs")?.unwrap_or(usual.epochs),
-        batch_size: arguments.count("batch_size")?,
+        batch_size: arguments.count("batch_size")?.or(usual.batch_size),
         embedding_dim: arguments.count("embedding_dim")?.unwrap_or(usual.embedding_dim),
         cross_layers: size("cross_layers")?,
         hidden: widths(arguments.text("hidden")?)?,

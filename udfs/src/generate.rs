@@ -28,7 +28,7 @@ pub static DECLARATION: Function = Function {
     kind: Kind::Scalar,
     parameters: &[
         Parameter::value("prompt", Type::Text, "What to write, for each row."),
-        Parameter::value("model", Type::Text, "The language model; NULL is the installed one, `'smollm2'`.").or("NULL"),
+        Parameter::value("model", Type::Text, "The language model, or one that `finetune` has made of it (`'copy'`, `'copy@2'`); NULL is the installed one, `'smollm2'`.").or("NULL"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a text.").or("128"),
         Parameter::value(
             "temperature",

@@ -12,11 +12,11 @@ use futures::future::try_join_all;
 use stratagem_models::language::{Completion, Engine, Finish, Sampling};
 use stratagem_models::prompt::Prompt;
 
-use crate::ask::{Answering, Asked, Literals, Manner, Memory, Question};
+use crate::ask::{Asked, Literals, Manner, Memory, Question};
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::error::Error;
-use crate::models::{Held, Models};
+use crate::models::{Held, Models, Speaker};
 use crate::prompt;
 use crate::usage::{Meter, OnError};
 
@@ -62,7 +62,7 @@ pub static DECLARATION: Function = Function {
              Its variables are `product`, `offer`, `channel`, `goal`, `tone`, `language` and the columns of the row; NULL is the built-in one.",
         )
         .or("NULL"),
-        Parameter::value("model", Type::Text, "The language model; NULL is the installed one, `'smollm2'`.").or("NULL"),
+        Parameter::value("model", Type::Text, "The language model, or one that `finetune` has made of it (`'copy'`, `'copy@2'`); NULL is the installed one, `'smollm2'`.").or("NULL"),
         Parameter::value("seed", Type::BigInt, "Start of the random numbers, for each row.").or("0"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a draft.").or("64"),
         Parameter::value("banned", Type::Text, "Words and phrases, with commas between them, that no text may have.").or("NULL"),
@@ -227,17 +227,21 @@ impl Strategy {
         Ok(Some(judge))
     }
 
+    /// What the model is asked for a brief.
+    fn prompt_of(brief: &Brief, row: &Row<'_>, call: &Call<'_>) -> Result<String> {
+        Ok(match call.prompt {
+            Some(own) => format!("{}\n\n{}", row.filled_in(own, brief)?.trim_end(), copy::question(brief)),
+            None => copy::prompt(brief),
+        })
+    }
+
     /// The drafts of a brief that hold, in the order they were drawn, and the tokens that were written for all.
-    async fn drafts(&self, brief: &Brief, row: &Row<'_>, call: &Call<'_>) -> Result<(Vec<Draft>, usize)> {
+    async fn drafts(&self, prompt: &str, brief: &Brief, row: &Row<'_>, call: &Call<'_>) -> Result<(Vec<Draft>, usize)> {
         let (options, banned, seed) = (call.options, row.banned(), row.seed());
         let checker = Checker::new(brief, &banned, call.prompt.map(|prompt| prompt.template.text()));
         let sampling = Sampling { temperature: TEMPERATURE, top_p: 0.95, max_tokens: options.max_tokens, ..Sampling::default() };
         let grammar = Some(copy::grammar(brief));
         let asked = Asked::from(Manner { model: options.model.clone(), sampling, grammar, chat: false });
-        let prompt = match call.prompt {
-            Some(own) => format!("{}\n\n{}", row.filled_in(own, brief)?.trim_end(), copy::question(brief)),
-            None => copy::prompt(brief),
-        };
         let tokens = call.engine.tokens();
         let common = |word: &str| tokens.encode_data(&format!(" {word}")).is_ok_and(|ids| ids.len() == 1);
         let object = format!("the prompt of {}", self.declaration.name);
@@ -250,7 +254,7 @@ impl Strategy {
             let asked = next.map(|draft| {
                 // Neighbouring seeds have nothing to do with each other.
                 let seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed()).wrapping_add(draft as i64);
-                Question::new(&prompt, None, seed, &asked, &object).map(|question| self.memory.answer(&self.models, question, call.meter))
+                Question::new(prompt, None, seed, &asked, &object).map(|question| self.memory.answer(&self.models, question, call.meter))
             });
             let asked = asked.collect::<Result<Vec<_>, Error>>()?;
             for completion in try_join_all(asked).await.map_err(DataFusionError::Shared)? {
@@ -270,9 +274,10 @@ impl Strategy {
     /// The strategies of a row, the best first; none if it names no product.
     async fn strategies(&self, row: &Row<'_>, call: &Call<'_>) -> Result<Vec<Written>> {
         let Some(brief) = row.brief()? else { return Ok(Vec::new()) };
-        let (drafts, tokens) = self.drafts(&brief, row, call).await?;
+        let asked: Arc<str> = Self::prompt_of(&brief, row, call)?.into();
+        let (drafts, tokens) = self.drafts(&asked, &brief, row, call).await?;
         let count = drafts.len();
-        let template = Draft { copy: template::wording(&brief), likelihood: None };
+        let template = Draft { copy: template::wording(&brief), likelihood: None, answered: None };
         let drafts = if drafts.is_empty() { vec![template] } else { drafts };
         let scores = match call.judge {
             Some(judge) => row.judged(judge, &brief, &drafts)?,
@@ -292,7 +297,7 @@ impl Strategy {
         let mut written: Vec<Written> = drafts
             .into_iter()
             .zip(scores)
-            .map(|(draft, score)| Written { brief: brief.clone(), draft, score, tokens, rationale: rationale.clone() })
+            .map(|(draft, score)| Written { brief: brief.clone(), asked: Arc::clone(&asked), draft, score, tokens, rationale: rationale.clone() })
             .collect();
         // The first of equals stays first.
         written.sort_by(|a, b| b.score.unwrap_or(f64::NEG_INFINITY).total_cmp(&a.score.unwrap_or(f64::NEG_INFINITY)));
@@ -323,12 +328,15 @@ impl Hash for Strategy {
 struct Draft {
     copy: Copy,
     likelihood: Option<f64>,
+    /// What the model wrote, word for word.
+    answered: Option<String>,
 }
 
 impl Draft {
     fn read(completion: &Completion) -> Option<Self> {
         let copy = Copy::read(&completion.text).filter(|_| completion.finish == Finish::Constraint)?;
-        Some(Self { copy, likelihood: Some(completion.log_probability / completion.chosen.max(1) as f64) })
+        let likelihood = Some(completion.log_probability / completion.chosen.max(1) as f64);
+        Some(Self { copy, likelihood, answered: Some(completion.text.clone()) })
     }
 }
 
@@ -336,6 +344,8 @@ impl Draft {
 #[derive(Debug)]
 struct Written {
     brief: Brief,
+    /// What the model was asked.
+    asked: Arc<str>,
     draft: Draft,
     score: Option<f64>,
     tokens: usize,
@@ -449,7 +459,7 @@ impl Work for Strategy {
         })?;
         let customers = Customers::new(self.declaration, &arguments)?;
         let judge = self.judge(&options.rank_by)?;
-        let Answering { engine, name: model } = self.memory.engine(&self.models, options.model.as_deref()).await?;
+        let Speaker { engine, name: model, .. } = self.memory.speaker(&self.models, options.model.as_deref()).await?;
         let prompt = self.named(options.prompt.as_deref())?;
         let call = Call { engine: &engine, options: &options, judge: judge.as_deref(), prompt: prompt.as_deref(), meter };
         let mut answers = Vec::with_capacity(arguments.number_rows);

@@ -53,6 +53,10 @@ impl Intake {
         if let Kind::Onnx(outline) = &manifest.kind {
             return Ok(Self::Plain(outline.columns().map(|(name, element)| (name.to_owned(), element)).collect()));
         }
+        if let Kind::Language(_) = &manifest.kind {
+            let reason = format!("model \"{}@{}\" is a language model, which scores no rows", manifest.name, manifest.version);
+            return Err(ModelError::Data { reason, hint: "name it in ai.generate or generate_strategy: model => ...".to_owned() });
+        }
         if let Kind::Text(_) = &manifest.kind {
             return Ok(Self::Text(manifest.inputs().first().map(|input| input.column.clone()).unwrap_or_default()));
         }

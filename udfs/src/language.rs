@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stratagem_models::language::{Decoder, Engine};
+use stratagem_models::language::{Adapter, Decoder, Engine};
 pub use stratagem_models::language::{Facts, Form, Limits, Precision};
 use stratagem_models::runtime::Runtime;
 use stratagem_models::shelf::{self, Shelved};
@@ -13,6 +13,9 @@ use crate::resident::Resident;
 
 /// The most engines at a time.
 const RESIDENT: usize = 4;
+
+/// The most changes of them in memory.
+const ADAPTERS: usize = 16;
 
 /// Imported language models.
 type Shelf = shelf::Shelf<Decoder>;
@@ -42,6 +45,7 @@ pub(crate) struct Languages {
     shelf: Shelf,
     limits: Limits,
     resident: Resident<Engine>,
+    adapters: Resident<Adapter>,
 }
 
 /// What is known of a language model without loading it.
@@ -58,7 +62,7 @@ pub(crate) struct Known {
 
 impl Languages {
     pub(crate) fn new(installed: Installed, folder: PathBuf, limits: Limits) -> Self {
-        Self { installed, shelf: Shelf::new(folder), limits, resident: Resident::new(RESIDENT) }
+        Self { installed, shelf: Shelf::new(folder), limits, resident: Resident::new(RESIDENT), adapters: Resident::new(ADAPTERS) }
     }
 
     fn installed(&self) -> Result<Checkpoint> {
@@ -92,16 +96,35 @@ impl Languages {
     pub(crate) fn engine(&self, name: Option<&str>, runtime: impl FnOnce() -> Result<Arc<Runtime>>) -> Result<Arc<Engine>> {
         let imported = self.imported(name)?;
         let key = imported.as_ref().map(|(name, decoder)| format!("{name} {}", decoder.folder().display())).unwrap_or_default();
-        self.resident.get(key, || {
-            let decoder = match imported {
-                Some((_, decoder)) => decoder,
-                None => {
-                    let Checkpoint { source, cache, .. } = self.installed()?;
-                    Decoder::prepare(&source, &cache, Form::default())?
-                }
-            };
-            Engine::start(&runtime()?, &decoder, self.limits)
-        })
+        self.resident.get(key, || Engine::start(&runtime()?, &self.files(imported.map(|(_, decoder)| decoder))?, self.limits))
+    }
+
+    /// The files of an imported model, or of the installed one.
+    fn files(&self, imported: Option<Decoder>) -> Result<Decoder> {
+        if let Some(decoder) = imported {
+            return Ok(decoder);
+        }
+        let Checkpoint { source, cache, .. } = self.installed()?;
+        Decoder::prepare(&source, &cache, Form::default())
+    }
+
+    /// The files of the model of this name, or of the installed one.
+    pub(crate) fn decoder(&self, name: Option<&str>) -> Result<Decoder> {
+        self.files(self.imported(name)?.map(|(_, decoder)| decoder))
+    }
+
+    /// Whether there is a model of this name.
+    pub(crate) fn has(&self, name: &str) -> Result<bool> {
+        match self.imported(Some(name)) {
+            Ok(_) => Ok(true),
+            Err(Error::NoSuchModel { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The changes that `load` reads, kept in memory under a key.
+    pub(crate) fn adapter(&self, key: String, load: impl FnOnce() -> Result<Arc<Adapter>>) -> Result<Arc<Adapter>> {
+        self.adapters.get(key, load)
     }
 
     /// Prepares a checkpoint under a name of its own.

@@ -10,10 +10,11 @@ use stratagem_models::encoder;
 use stratagem_models::encoder::tune::Explainer;
 use stratagem_models::exchange;
 pub use stratagem_models::exchange::Import;
-use stratagem_models::language::Engine;
+use stratagem_models::language::tune::Version;
+use stratagem_models::language::{Adapter, Decoder, Engine};
 use stratagem_models::model::Model;
 use stratagem_models::prompt::Prompts;
-use stratagem_models::registry::Registry;
+use stratagem_models::registry::{Kind, Registry};
 pub use stratagem_models::registry::{DEFAULT_ALIAS, VersionInfo};
 pub use stratagem_models::runtime::{Device, Runtime};
 
@@ -48,6 +49,16 @@ impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").finish_non_exhaustive()
     }
+}
+
+/// A language model that a statement asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Speaker {
+    pub(crate) engine: Arc<Engine>,
+    /// What was made of it, if that is asked.
+    pub(crate) adapter: Option<Arc<Adapter>>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
 }
 
 /// A version of a model that a statement works with.
@@ -205,9 +216,72 @@ impl Models {
         Ok(Arc::clone(model.insert(loaded)))
     }
 
-    /// The language model of this name, or the installed one, in memory. The first call takes seconds.
-    pub(crate) fn language(&self, name: Option<&str>) -> Result<Arc<Engine>> {
-        self.languages.engine(name, || self.runtime())
+    /// The language model of this name, or the installed one, in memory: the first call takes seconds. The name may be that of a version that
+    /// `finetune` made of one.
+    pub(crate) fn language(&self, name: Option<&str>) -> Result<Speaker> {
+        match self.changed(name)? {
+            None => {
+                let engine = self.languages.engine(name, || self.runtime())?;
+                Ok(Speaker { engine, adapter: None, name: self.languages.name(name)?.into() })
+            }
+            Some((pinned, created)) => {
+                let version = Version::read(&self.registry, &pinned.name, pinned.version)?;
+                let base = version.adapted.base.as_str();
+                let load = || version.adapter(&self.languages.decoder(Some(base))?).map(Arc::new);
+                let adapter = self.languages.adapter(format!("{pinned} {created}"), load)?;
+                let engine = self.languages.engine(Some(base), || self.runtime())?;
+                Ok(Speaker { engine, adapter: Some(adapter), name: pinned.to_string().into() })
+            }
+        }
+    }
+
+    /// The version of changes that a name means, if it is not that of a language model itself, with the time of its making.
+    fn changed(&self, name: Option<&str>) -> Result<Option<(Pinned, String)>> {
+        let Some(name) = name else { return Ok(None) };
+        if !name.contains('@') && self.languages.has(name)? {
+            return Ok(None);
+        }
+        let pinned = match self.resolve(name) {
+            Ok(pinned) => pinned,
+            Err(Error::NoSuchModel { .. } | Error::InvalidName { .. }) => {
+                let (imported, made) = (self.languages.list()?, self.made_of_languages()?);
+                let known = imported.into_iter().map(|known| known.name).chain(made).collect();
+                return Err(Error::NoSuchModel { name: name.to_owned(), known });
+            }
+            Err(error) => return Err(error),
+        };
+        let manifest = self.registry.manifest(&pinned.name, pinned.version)?;
+        match manifest.kind {
+            Kind::Language(_) => Ok(Some((pinned, manifest.created_at))),
+            _ => {
+                let reason = format!("model \"{pinned}\" is no language model");
+                Err(Error::Data { reason, hint: "name one of ml.language_models, or one that finetune made of it".to_owned() })
+            }
+        }
+    }
+
+    /// The names of the models that were made of a language model.
+    fn made_of_languages(&self) -> Result<Vec<String>> {
+        let versions = self.registry.list()?;
+        let made = versions.iter().filter_map(VersionInfo::manifest).filter(|manifest| matches!(manifest.kind, Kind::Language(_)));
+        let mut names: Vec<String> = made.map(|manifest| manifest.name.to_string()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Whether a name is that of a language model itself.
+    pub(crate) fn is_language_model(&self, name: &ModelName) -> Result<bool> {
+        self.languages.has(name.as_str())
+    }
+
+    /// What a training of a language model starts from: the model's name and files, and the version to go on from, if the name is that of one.
+    pub(crate) fn language_base(&self, name: Option<&str>) -> Result<(String, Decoder, Option<Version>)> {
+        let Some((pinned, _)) = self.changed(name)? else {
+            return Ok((self.languages.name(name)?, self.languages.decoder(name)?, None));
+        };
+        let version = Version::read(&self.registry, &pinned.name, pinned.version)?;
+        let base = version.adapted.base.clone();
+        Ok((base.clone(), self.languages.decoder(Some(&base))?, Some(version)))
     }
 
     /// What statements have asked of language models.
@@ -215,9 +289,12 @@ impl Models {
         &self.ledger
     }
 
-    /// The name of the language model that a name, or none, stands for.
+    /// The name of the language model, or of the version made of one, that a name, or none, stands for.
     pub(crate) fn language_name(&self, name: Option<&str>) -> Result<String> {
-        self.languages.name(name)
+        match self.changed(name)? {
+            Some((pinned, _)) => Ok(pinned.to_string()),
+            None => self.languages.name(name),
+        }
     }
 
     /// Prepares a language model, a GGUF file or a folder in the style of Hugging Face, and gives it a name.

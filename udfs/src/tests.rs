@@ -38,6 +38,7 @@ mod prompting;
 mod relations;
 mod scoring;
 mod strategies;
+mod teaching;
 mod texts;
 mod training;
 mod tuning;

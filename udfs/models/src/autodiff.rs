@@ -132,6 +132,11 @@ impl Pass<'_> {
             Op::Div => divide(graph, node, position, g),
             Op::Softmax => softmax(graph, y, g),
             Op::LayerNorm { .. } => layer_norm(graph, node, position, g),
+            Op::RmsNorm { .. } => rms_norm(graph, node, position, g),
+            Op::LogSumExp => {
+                let shares = graph.softmax(x)?;
+                graph.mul(g, shares)
+            }
             Op::Gather => graph.one(Op::ScatterRows, &[x, node.inputs[1], g]),
             Op::Slice { axis, start, end } => {
                 let size = graph.shape(x).dims()[*axis].size().unwrap_or_default();
@@ -326,6 +331,23 @@ fn layer_norm(graph: &mut Graph, node: &Node, position: usize, g: Tensor) -> Res
     let along = graph.mul(normal, along)?;
     let share = graph.sub(t, mean)?;
     let share = graph.sub(share, along)?;
+    graph.mul(share, inverse)
+}
+
+/// With h = x/rms and t = g scale: dx = (t - h mean(t h))/rms, dscale = sum(g h).
+fn rms_norm(graph: &mut Graph, node: &Node, position: usize, g: Tensor) -> Result<Tensor> {
+    let (x, scale, inverse) = (node.inputs[0], node.inputs[1], node.outputs[1]);
+    let normal = graph.mul(x, inverse)?;
+    if position == 1 {
+        let share = graph.mul(g, normal)?;
+        return sum_to(graph, share, scale);
+    }
+    let last = graph.shape(x).rank() - 1;
+    let t = graph.mul(g, scale)?;
+    let along = graph.mul(t, normal)?;
+    let along = graph.reduce_mean(along, &[last], true)?;
+    let along = graph.mul(normal, along)?;
+    let share = graph.sub(t, along)?;
     graph.mul(share, inverse)
 }
 

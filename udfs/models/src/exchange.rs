@@ -60,6 +60,10 @@ pub fn export(registry: &Registry, name: &ModelName, version: u32, transform: Op
         Kind::Text(_) => {
             return Err(Error::data(format!("{object} is a text model, which has no columns"), "export a click or uplift model"));
         }
+        Kind::Language(_) => {
+            let reason = format!("{object} is changes of a language model, which have no columns");
+            return Err(Error::data(reason, "its folder among the models has the files of PEFT"));
+        }
         Kind::Click | Kind::Uplift(_) => of_trained(&object, manifest, files, transform)?,
         Kind::Onnx(outline) => {
             let graph = files.get(GRAPH).cloned().ok_or_else(|| Error::corrupt(&object, format!("{GRAPH} is missing")))?;
@@ -83,7 +87,7 @@ fn of_trained(object: &str, manifest: Manifest, files: BTreeMap<String, Vec<u8>>
     let manifest = &stored.manifest;
     let tasks = match manifest.kind {
         Kind::Uplift(_) => vec!["uplift"],
-        Kind::Click | Kind::Text(_) | Kind::Onnx(_) => ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec(),
+        Kind::Click | Kind::Text(_) | Kind::Language(_) | Kind::Onnx(_) => ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec(),
     };
     let outputs = vec![Output { name: output, dtype: "float32", shape: vec!["n".to_owned(), tasks.len().to_string()] }];
     let signature = Signature {

@@ -75,6 +75,12 @@ pub(crate) enum Op {
     LayerNorm {
         epsilon: f32,
     },
+    /// Over the last axis; gives the result and 1/root mean square.
+    RmsNorm {
+        epsilon: f32,
+    },
+    /// Over the last axis, which stays with size 1.
+    LogSumExp,
     /// Rows of `a` by index.
     Gather,
     /// (like, indices, rows): zeros of the shape of `like`, with every row added at its index.
@@ -280,6 +286,16 @@ impl Graph {
     /// Layer normalisation over the last axis (Ba et al. 2016); scale and bias have the size of that axis.
     pub fn layer_norm(&mut self, x: Tensor, scale: Tensor, bias: Tensor, epsilon: f32) -> Result<Tensor> {
         Ok(self.apply(Op::LayerNorm { epsilon }, &[x, scale, bias])?[0])
+    }
+
+    /// Root mean square normalisation over the last axis (Zhang and Sennrich 2019); the scale has the size of that axis.
+    pub fn rms_norm(&mut self, x: Tensor, scale: Tensor, epsilon: f32) -> Result<Tensor> {
+        Ok(self.apply(Op::RmsNorm { epsilon }, &[x, scale])?[0])
+    }
+
+    /// log(sum(exp(x))) over the last axis, which stays with size 1, in the form that cannot overflow.
+    pub fn log_sum_exp(&mut self, x: Tensor) -> Result<Tensor> {
+        self.one(Op::LogSumExp, &[x])
     }
 
     /// Rows of `table` (`[rows, ..]`) at `indices` (any shape): the shape is that of the indices followed by that of a row.

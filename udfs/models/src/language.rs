@@ -20,6 +20,7 @@ mod queue;
 mod sampling;
 mod slab;
 mod text;
+pub mod tune;
 mod weights;
 
 #[cfg(test)]

@@ -76,6 +76,10 @@ impl Model {
                 let stored = click::Stored::new(object, stored.manifest, stored.files)?;
                 Ok(Self::Text(Box::new(stored.into_text(runtime)?)))
             }
+            Kind::Language(_) => {
+                let reason = format!("{object} is a language model, which scores no rows");
+                Err(Error::data(reason, "name it in ai.generate or generate_strategy: model => ..."))
+            }
             Kind::Onnx(outline) => {
                 let graph = stored.files.remove(GRAPH).ok_or_else(|| Error::corrupt(object, format!("{GRAPH} is missing")))?;
                 Ok(Self::Onnx(Foreign::new(runtime, object, outline, graph)?))

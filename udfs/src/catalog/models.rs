@@ -82,7 +82,7 @@ fn values(models: &Models) -> Result<Vec<ArrayRef>> {
 fn columns(manifest: &Manifest) -> String {
     match &manifest.kind {
         Kind::Text(_) => manifest.inputs().first().map(|feature| format!("{} text", feature.column)).unwrap_or_default(),
-        Kind::Click | Kind::Uplift(_) => listed_columns(manifest.inputs()),
+        Kind::Click | Kind::Uplift(_) | Kind::Language(_) => listed_columns(manifest.inputs()),
         Kind::Onnx(outline) => listed(&outline.columns().map(|(name, element)| (name, element.sql_type())).collect::<Vec<_>>()),
     }
 }

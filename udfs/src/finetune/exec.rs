@@ -20,6 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use stratagem_models::click::{self, Progress, Trained};
 use stratagem_models::encoder::tune;
+use stratagem_models::language::tune as language;
 use stratagem_models::examples::Examples;
 use stratagem_models::registry::{Kind, Outcome, Source};
 use stratagem_models::text;
@@ -213,7 +214,8 @@ fn told(training: &Training, rows: &Rows) -> Vec<String> {
         told.push(format!("training {name} leaves {} out for want of a text", counted(rows.seen.blank as u64, "row")));
     }
     if rows.seen.truncated > 0 {
-        told.push(format!("training {name}: only the beginning is read of {}", counted(rows.seen.truncated, "text")));
+        let part = if training.language.is_some() { "a part" } else { "the beginning" };
+        told.push(format!("training {name}: only {part} is read of {}", counted(rows.seen.truncated, "text")));
     }
     told
 }
@@ -254,6 +256,16 @@ fn train(
                 return Err(ModelError::Canceled);
             }
             let (last, evaluations) = (trained.kept().clone(), record::text(trained.text()));
+            let version = trained.save(models.registry(), &training.name, source)?;
+            return Ok((Report::Saved { version, last, gain: None, seconds: started.elapsed().as_secs_f64() }, version, evaluations));
+        }
+        if let (Some(own), Some(base)) = (&training.language, &rows.language) {
+            let adapted = base.model(own.objective, rows.seen.truncated);
+            let trained = language::train(runtime, base, &examples, options, adapted, &mut on_epoch, stop)?;
+            if stop.load(Ordering::Relaxed) {
+                return Err(ModelError::Canceled);
+            }
+            let (last, evaluations) = (trained.kept().clone(), record::language(trained.adapted()));
             let version = trained.save(models.registry(), &training.name, source)?;
             return Ok((Report::Saved { version, last, gain: None, seconds: started.elapsed().as_secs_f64() }, version, evaluations));
         }

@@ -1,6 +1,7 @@
 //! The record of a training, kept beside the models. A record that cannot be written does not stop a training: the log says so.
 
 use stratagem_models::click::{Progress, Trained};
+use stratagem_models::language::tune::{Adapted, Objective};
 use stratagem_models::registry::{Evaluation, Kind, Outcome, Run, RunInfo};
 use stratagem_models::text::Text;
 use stratagem_models::uplift::Uplift;
@@ -96,6 +97,27 @@ pub(super) fn text(text: &Text) -> Vec<Evaluation> {
     figures
 }
 
+/// What changes of a language model are worth on the held-out rows, and their weights.
+pub(super) fn language(adapted: &Adapted) -> Vec<Evaluation> {
+    let mut figures = Vec::new();
+    if let Some(whole) = &adapted.evaluation {
+        let perplexity = |loss: f64| (adapted.objective == Objective::Generation).then(|| loss.exp());
+        let of = [
+            ("loss", Some(whole.loss)),
+            ("loss_before", Some(whole.loss_before)),
+            ("perplexity", perplexity(whole.loss)),
+            ("perplexity_before", perplexity(whole.loss_before)),
+            ("accuracy", whole.accuracy),
+            ("tokens", Some(whole.tokens as f64)),
+        ];
+        let known = of.into_iter().filter(|(_, value)| value.is_some());
+        figures.extend(known.map(|(metric, value)| evaluation("validation", metric, value, whole.rows)));
+    }
+    let of = [("parameters", adapted.parameters), ("trainable_parameters", adapted.trainable), ("truncated_texts", adapted.truncated)];
+    figures.extend(of.map(|(metric, count)| evaluation("train", metric, Some(count as f64), 0)));
+    figures
+}
+
 fn evaluation(split: &str, metric: &str, value: Option<f64>, rows: u64) -> Evaluation {
     Evaluation { split: split.to_owned(), metric: metric.to_owned(), value: value.filter(|value| value.is_finite()), rows }
 }
@@ -105,10 +127,10 @@ pub(super) fn end(run: Run, outcome: Outcome) {
     logged(run.finish(outcome));
 }
 
-/// The options, with those of an encoder that is trained.
+/// The options, with those of an encoder or of a language model that is trained.
 fn options(training: &Training) -> serde_json::Value {
     let mut options = json(&training.options);
-    let tune = training.texts.as_ref().and_then(Texts::tune).map(json);
+    let tune = training.texts.as_ref().and_then(Texts::tune).map(json).or(training.language.as_ref().map(|own| json(&own.tune)));
     if let (Some(options), Some(serde_json::Value::Object(tune))) = (options.as_object_mut(), tune) {
         options.extend(tune);
     }

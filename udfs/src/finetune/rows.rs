@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -13,9 +14,11 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use stratagem_models::encoder::tune::Base;
 use stratagem_models::examples::{Block, Collector, Scratch};
+use stratagem_models::language::tune::Base as LanguageBase;
 
 use super::Training;
-use super::texts::{Reader, Seen};
+use super::language::Language;
+use super::texts::{Read, Reader, Seen};
 use crate::error::Error;
 use crate::features;
 use crate::gather::joined;
@@ -34,6 +37,8 @@ pub(super) struct Rows {
     pub(super) seen: Seen,
     /// The encoder that is to be trained.
     pub(super) base: Option<Arc<Base>>,
+    /// The language model that is to be trained.
+    pub(super) language: Option<Arc<LanguageBase>>,
     _memory: Vec<MemoryReservation>,
 }
 
@@ -60,6 +65,10 @@ pub(super) async fn read(
         Some(texts) => texts.base(models).await?,
         None => None,
     };
+    let language = match &training.language {
+        Some(language) => Some(language.base(models).await?),
+        None => None,
+    };
     let again = training.texts.is_some() || training.transform.as_ref().is_some_and(Transform::learns);
     let input = if again { reset_plan_states(Arc::clone(input))? } else { Arc::clone(input) };
     let mut reading = JoinSet::new();
@@ -67,20 +76,23 @@ pub(super) async fn read(
         let stream = input.execute(partition, Arc::clone(context))?;
         let own = MemoryConsumer::new(format!("finetune[{partition}]")).with_can_spill(true).register(context.memory_pool());
         let (training, scratch, bound) = (Arc::clone(training), Temporary(Arc::clone(context)), bound.clone());
-        let (models, classes, base) = (Arc::clone(models), Arc::clone(&classes), base.clone());
+        let (models, classes, base, language) = (Arc::clone(models), Arc::clone(&classes), base.clone(), language.clone());
         reading.spawn(async move {
-            match &training.texts {
-                Some(texts) => {
+            match (&training.texts, &training.language, &language) {
+                (Some(texts), ..) => {
                     let reader = Reader { models: &models, texts, base: base.as_ref(), classes: &classes };
-                    read_texts(&training, &reader, stream, own, &scratch).await
+                    read_texts(&training, &Texts::Classes(reader), stream, own, &scratch).await
                 }
-                None => read_part(&training, bound.as_deref(), stream, own, &scratch).await,
+                (None, Some(language), Some(base)) => {
+                    read_texts(&training, &Texts::Completions(language, base), stream, own, &scratch).await
+                }
+                _ => read_part(&training, bound.as_deref(), stream, own, &scratch).await,
             }
         });
     }
     let prepared = fitted.map(|fitted| Prepared { fitted, except: training.except() });
     let scratch = Temporary(Arc::clone(context));
-    let mut rows = Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), base, _memory: vec![] };
+    let mut rows = Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), base, language, _memory: vec![] };
     let mut seen = 0;
     let mut nulls = vec![0; training.labels.len()];
     while let Some(part) = reading.join_next().await {
@@ -150,10 +162,25 @@ impl Part {
     }
 }
 
+/// What reads the texts of a training.
+enum Texts<'a> {
+    Classes(Reader<'a>),
+    Completions(&'a Language, &'a Arc<LanguageBase>),
+}
+
+impl Texts<'_> {
+    async fn read(&self, batch: &RecordBatch) -> Result<Read> {
+        match self {
+            Self::Classes(reader) => reader.read(batch).await,
+            Self::Completions(language, base) => language.read(batch, base).await,
+        }
+    }
+}
+
 /// The texts of one partition.
 async fn read_texts(
     training: &Training,
-    reader: &Reader<'_>,
+    texts: &Texts<'_>,
     mut stream: SendableRecordBatchStream,
     memory: MemoryReservation,
     scratch: &Temporary,
@@ -161,7 +188,7 @@ async fn read_texts(
     let mut part = Part::new(training, memory);
     while let Some(batch) = stream.next().await {
         let batch = batch?;
-        let read = reader.read(&batch).await?;
+        let read = texts.read(&batch).await?;
         let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
         let split = if split.is_empty() { split } else { read.rows.iter().map(|row| split[*row]).collect() };
         part.rows += read.rows.len();

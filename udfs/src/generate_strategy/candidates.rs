@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int32Array, ListArray, StructArray};
+use datafusion::arrow::array::{ArrayRef, Int32Array, ListArray, StringArray, StructArray};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Column as ColumnName, Result};
@@ -19,6 +19,8 @@ use crate::relation::{Constants, Expansion};
 
 const RANK: &str = "rank";
 const STRATEGY: &str = "strategy";
+const ASKED: &str = "asked";
+const ANSWERED: &str = "answered";
 
 /// The declaration of `ml.generate_strategies`.
 pub static DECLARATION: Function = Function {
@@ -40,7 +42,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("offer", Type::Text, "The offer, word for word; NULL or `'none'` is no offer.").or("NULL"),
         Parameter::value("language", Type::Text, "The language.").or("'en'"),
         Parameter::value("prompt", Type::Text, "A prompt that CREATE PROMPT has made; NULL is the built-in one.").or("NULL"),
-        Parameter::value("model", Type::Text, "The language model; NULL is the installed one, `'smollm2'`.").or("NULL"),
+        Parameter::value("model", Type::Text, "The language model, or one that `finetune` has made of it (`'copy'`, `'copy@2'`); NULL is the installed one, `'smollm2'`.").or("NULL"),
         Parameter::value("seed", Type::BigInt, "Start of the random numbers.").or("0"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a draft.").or("64"),
         Parameter::value("banned", Type::Text, "Words and phrases, with commas between them, that no text may have.").or("NULL"),
@@ -53,11 +55,15 @@ pub static DECLARATION: Function = Function {
         Column::new("written_by", Type::Text, "`'model'`, or `'template'` where no draft held.").nullable(),
         Column::new("score", Type::Double, "The likelihood, or the prediction of the click model.").nullable(),
         Column::new(STRATEGY, Type::Row, "The strategy with all its fields, as `generate_strategy` returns it.").nullable(),
+        Column::new(ASKED, Type::Text, "What the language model was asked: the prompt for `finetune`.").nullable(),
+        Column::new(ANSWERED, Type::Text, "What it wrote, word for word: the completion for `finetune`; NULL where no draft held.").nullable(),
     ]),
     summary: "Several strategies for each row of a query, ranked",
     docs: "Writes as `generate_strategy` does, and gives every draft that holds as a row of its own, so that the choice is made in SQL: \
            `WHERE rank = 1`, or the best score under a condition. Only different drafts count. A row that names no product comes once, without \
-           a strategy.",
+           a strategy.\n\n\
+           `asked` and `answered` are the words between the function and the model. Train on them with `chat => false`, the good drafts for \
+           `task => 'generation'`, good ones against bad ones for `'preference'`, and give the model to `generate_strategy`: `model => 'copy'`.",
     example: "SELECT customer_id, rank, headline, body, score FROM ml.generate_strategies(query => $$SELECT * FROM customers LIMIT 2$$, n => 2)",
     errors: super::DECLARATION.errors,
 };
@@ -102,7 +108,7 @@ impl Expansion for Candidates {
         let draft = || Expr::Column(ColumnName::from_name(DRAFTS));
         let field = |of: Expr, name: &str| call(get_field(), vec![of, lit(name)]);
         let added = DECLARATION.columns().iter().map(|column| match column.name {
-            RANK | STRATEGY => field(draft(), column.name).alias(column.name),
+            RANK | STRATEGY | ASKED | ANSWERED => field(draft(), column.name).alias(column.name),
             name => field(field(draft(), STRATEGY), name).alias(name),
         });
         drafts.project(own.into_iter().chain(added))?.build()
@@ -111,7 +117,8 @@ impl Expansion for Candidates {
 
 /// A draft and its place among those of its row.
 pub(super) fn fields() -> Fields {
-    vec![Field::new(RANK, DataType::Int32, true), Field::new(STRATEGY, DataType::Struct(super::fields()), true)].into()
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    vec![Field::new(RANK, DataType::Int32, true), Field::new(STRATEGY, DataType::Struct(super::fields()), true), text(ASKED), text(ANSWERED)].into()
 }
 
 /// The drafts of each row; a row without any is NULL.
@@ -120,7 +127,9 @@ pub(super) fn lists(answers: Vec<Vec<Written>>, model: &str, prompt: Option<&Pro
     let offsets = OffsetBuffer::from_lengths(answers.iter().map(Vec::len));
     let ranks: Int32Array = answers.iter().flat_map(|drafts| (1..).take(drafts.len()).map(Some)).collect();
     let drafts: Vec<Option<Written>> = answers.into_iter().flatten().map(Some).collect();
-    let columns: Vec<ArrayRef> = vec![Arc::new(ranks), Arc::new(rows_of(&drafts, model, prompt))];
+    let text = |value: fn(&Written) -> Option<&str>| drafts.iter().map(|draft| draft.as_ref().and_then(value)).collect::<StringArray>();
+    let (asked, answered) = (text(|draft| Some(&draft.asked)), text(|draft| draft.draft.answered.as_deref()));
+    let columns: Vec<ArrayRef> = vec![Arc::new(ranks), Arc::new(rows_of(&drafts, model, prompt)), Arc::new(asked), Arc::new(answered)];
     let item = Arc::new(Field::new_list_field(DataType::Struct(fields()), true));
     ListArray::new(item, offsets, Arc::new(StructArray::new(fields(), columns, None)), Some(nulls))
 }

@@ -6,7 +6,7 @@ use super::*;
 
 /// How many texts the language model has written.
 fn written(shop: &Shop) -> u64 {
-    shop.models.language(None).unwrap().usage().completed
+    shop.models.language(None).unwrap().engine.usage().completed
 }
 
 #[tokio::test]

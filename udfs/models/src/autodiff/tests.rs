@@ -55,6 +55,8 @@ const CASES: &[Case] = &[
     case("softplus", &[&["n", "4"]], |g, x| g.softplus(x[0])),
     case("softmax", &[&["n", "2", "4"]], |g, x| g.softmax(x[0])),
     case("layer norm", &[&["n", "s", "4"], &["4"], &["4"]], |g, x| g.layer_norm(x[0], x[1], x[2], 1e-5)),
+    case("rms norm", &[&["n", "s", "4"], &["4"]], |g, x| g.rms_norm(x[0], x[1], 1e-5)),
+    case("log-sum-exp", &[&["n", "s", "4"]], |g, x| g.log_sum_exp(x[0])),
     case("gather", &[&["4", "3"]], |g, x| {
         let index = g.index_input("index", Shape::batch("n", &[2]))?;
         g.gather(x[0], index)
@@ -213,8 +215,8 @@ fn every_differentiable_operation_has_a_case() {
             (0..graph.nodes()).map(|i| named(&graph.node(i).op)).collect::<Vec<_>>()
         })
         .collect();
-    let expected = "Add Concat Div Exp Gather Gelu Gemm LayerNorm Log MatMul Mul ReduceMean ReduceSum Relu Reshape Sigmoid Slice \
-                    Softmax Softplus Split Squeeze Sub Tanh Transpose Unsqueeze";
+    let expected = "Add Concat Div Exp Gather Gelu Gemm LayerNorm Log LogSumExp MatMul Mul ReduceMean ReduceSum Relu Reshape RmsNorm \
+                    Sigmoid Slice Softmax Softplus Split Squeeze Sub Tanh Transpose Unsqueeze";
     assert_eq!(covered.iter().map(String::as_str).collect::<Vec<_>>(), expected.split_whitespace().collect::<Vec<_>>());
 }
 

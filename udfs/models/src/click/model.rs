@@ -281,7 +281,7 @@ impl Stored {
     /// The click model in memory.
     pub(crate) fn into_model(self, runtime: &Arc<Runtime>) -> Result<ClickModel> {
         let Self { manifest, weights, graphs, .. } = self;
-        if let registry::Kind::Uplift(_) | registry::Kind::Text(_) = manifest.kind {
+        if let registry::Kind::Uplift(_) | registry::Kind::Text(_) | registry::Kind::Language(_) = manifest.kind {
             let reason = format!("model \"{}@{}\" is no click model", manifest.name, manifest.version);
             return Err(Error::data(reason, "name a click model"));
         }

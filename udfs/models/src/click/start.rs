@@ -29,6 +29,7 @@ impl Start {
         let other = match manifest.kind {
             registry::Kind::Uplift(_) => Some("an uplift model"),
             registry::Kind::Text(_) => Some("a text model"),
+            registry::Kind::Language(_) => Some("a language model"),
             registry::Kind::Click | registry::Kind::Onnx(_) => None,
         };
         if let Some(other) = other {

@@ -75,7 +75,7 @@ pub(super) fn exported(stored: &Stored) -> Result<Exported> {
             };
             ("uplift", 1, effect(&mut writer, uplift, &values))
         }
-        Kind::Click | Kind::Text(_) | Kind::Onnx(_) => {
+        Kind::Click | Kind::Text(_) | Kind::Language(_) | Kind::Onnx(_) => {
             let logits = means(&mut writer, &rows, stored)?.remove(0);
             let probabilities = calibrated(&mut writer, &logits, &manifest.calibration);
             ("probability", manifest.calibration.len(), probabilities)

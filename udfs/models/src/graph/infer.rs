@@ -28,6 +28,8 @@ pub(super) fn infer(op: &Op, inputs: &[&Value]) -> Result<Results> {
             Ok(x.to_vec())
         }
         (Op::Softmax, [x]) if !x.is_empty() => Ok(x.to_vec()),
+        (Op::LogSumExp, [x]) if !x.is_empty() => reduce(x, &[x.len() - 1], true),
+        (Op::RmsNorm { .. }, [x, scale]) => return rms_norm(x, scale).map_err(fail),
         (Op::LayerNorm { .. }, [x, scale, bias]) => return layer_norm(x, scale, bias).map_err(fail),
         (Op::Gather, [table, indices]) if !table.is_empty() => Ok([*indices, &table[1..]].concat()),
         (Op::ScatterRows, [like, indices, rows]) if !like.is_empty() => scatter(like, indices, rows),
@@ -107,6 +109,15 @@ fn layer_norm(x: &[Dim], scale: &[Dim], bias: &[Dim]) -> Result<Results, String>
     let mut statistics = x.to_vec();
     statistics[x.len() - 1] = Dim::from(1);
     Ok([x, &statistics, &statistics].map(|dims| (Element::F32, Shape::new(dims.to_vec()))).to_vec())
+}
+
+fn rms_norm(x: &[Dim], scale: &[Dim]) -> Result<Results, String> {
+    let Some(last) = x.last() else { return Err("a scalar has no axis".to_owned()) };
+    if *scale != [last.clone()] {
+        return Err(format!("the scale must have the shape [{last}]"));
+    }
+    let roots = reduce(x, &[x.len() - 1], true)?;
+    Ok([x.to_vec(), roots].map(|dims| (Element::F32, Shape::new(dims))).to_vec())
 }
 
 fn scatter(like: &[Dim], indices: &[Dim], rows: &[Dim]) -> Result<Vec<Dim>, String> {

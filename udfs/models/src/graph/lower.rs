@@ -132,6 +132,7 @@ impl<'g> Lowering<'g> {
                 let from = self.graph.shape(node.inputs[0]).clone();
                 input.push(self.integers(reshape_sizes(&from, shape)));
             }
+            Op::LogSumExp => input.push(self.integers([-1])),
             Op::Unsqueeze(axes) | Op::Squeeze(axes) | Op::ReduceSum { axes, .. } | Op::ReduceMean { axes, .. } => {
                 input.push(self.sizes(axes));
             }
@@ -188,6 +189,8 @@ fn op_type(op: &Op) -> &'static str {
         Op::Sign => "Sign",
         Op::Softmax => "Softmax",
         Op::LayerNorm { .. } => "LayerNormalization",
+        Op::RmsNorm { .. } => "SimplifiedLayerNormalization",
+        Op::LogSumExp => "ReduceLogSumExp",
         Op::Gather => "Gather",
         Op::ScatterRows => "ScatterND",
         Op::Concat { .. } => "Concat",
@@ -216,6 +219,8 @@ fn attributes(op: &Op) -> Vec<AttributeProto> {
             vec![flag("transA", *transpose_a), flag("transB", *transpose_b)]
         }
         Op::Softmax => vec![axis(-1)],
+        Op::RmsNorm { epsilon } => vec![axis(-1), AttributeProto::float("epsilon", *epsilon), AttributeProto::int("stash_type", 1)],
+        Op::LogSumExp => vec![flag("keepdims", true)],
         Op::LayerNorm { epsilon } => vec![axis(-1), AttributeProto::float("epsilon", *epsilon)],
         Op::Concat { axis: position } | Op::Split { axis: position, .. } => vec![axis(*position as i64)],
         Op::Transpose(order) => vec![AttributeProto::ints("perm", &order.iter().map(|axis| *axis as i64).collect::<Vec<_>>())],

@@ -1,7 +1,9 @@
 //! Low-rank changes of a model's weights: a matrix W becomes W + scale * B A (LoRA, Hu et al. 2021).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,28 +11,30 @@ use half::{bf16, f16};
 use ort::memory::Allocator;
 use ort::value::{DynValue, Tensor};
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Facts;
+use crate::click::choices;
 use crate::error::{Error, Result};
 
-/// A matrix of a layer that an adapter may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Projection {
+choices! {
+    /// A matrix of a layer that an adapter may change.
+    #[derive(PartialOrd, Ord, Hash)]
+    Projection, "targets":
     /// `q_proj`.
-    Query,
+    Query = "query",
     /// `k_proj`.
-    Key,
+    Key = "key",
     /// `v_proj`.
-    Value,
+    Value = "value",
     /// `o_proj`.
-    Output,
+    Output = "output",
     /// `gate_proj`.
-    Gate,
+    Gate = "gate",
     /// `up_proj`.
-    Up,
+    Up = "up",
     /// `down_proj`.
-    Down,
+    Down = "down"
 }
 
 impl Projection {
@@ -49,7 +53,13 @@ impl Projection {
         }
     }
 
-    fn outputs(self, facts: &Facts) -> usize {
+    /// The name in checkpoints, with that of the part of the layer.
+    pub(super) fn path(self) -> String {
+        let part = if matches!(self, Self::Gate | Self::Up | Self::Down) { "mlp" } else { "self_attn" };
+        format!("{part}.{}", self.name())
+    }
+
+    pub(super) fn outputs(self, facts: &Facts) -> usize {
         match self {
             Self::Query => facts.heads * facts.head_dim,
             Self::Key | Self::Value => facts.kv_heads * facts.head_dim,
@@ -58,7 +68,7 @@ impl Projection {
         }
     }
 
-    fn inputs(self, facts: &Facts) -> usize {
+    pub(super) fn inputs(self, facts: &Facts) -> usize {
         match self {
             Self::Output => facts.heads * facts.head_dim,
             Self::Down => facts.inner,
@@ -125,8 +135,10 @@ struct Config {
     modules_to_save: Option<Vec<String>>,
 }
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+/// The file with the rank and the factor.
+pub(super) const CONFIG: &str = "adapter_config.json";
+/// The file with the matrices.
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// The largest file that is read.
 const LARGEST: u64 = 4 << 30;
 
@@ -136,38 +148,16 @@ impl Adapter {
     /// Errors: [`Error::Unsupported`] for what is more than low-rank changes of the seven projections, [`Error::Corrupt`] for sizes that do not fit the
     /// model.
     pub fn open(folder: &Path, facts: &Facts) -> Result<Self> {
-        let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));
-        let object = weights_path.display().to_string();
-        let config = std::fs::read(&config_path).map_err(Error::io(&config_path))?;
-        let config: Config = serde_json::from_slice(&config).map_err(|error| Error::corrupt(config_path.display().to_string(), error))?;
-        let extra = config.use_dora || !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty();
-        if extra || config.modules_to_save.is_some_and(|modules| !modules.is_empty()) {
-            return Err(Error::unsupported(object, "it has DoRA, ranks by pattern or whole modules"));
-        }
-        let size = std::fs::metadata(&weights_path).map_err(Error::io(&weights_path))?.len();
-        if size > LARGEST {
-            return Err(Error::unsupported(object, format!("it has {size} bytes")));
-        }
-        let bytes = std::fs::read(&weights_path).map_err(Error::io(&weights_path))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Error::corrupt(&object, error))?;
-        let mut changes: BTreeMap<(usize, Projection), Change> = BTreeMap::new();
-        for (name, view) in tensors.tensors() {
-            let (layer, projection, is_a) =
-                parse(&name).ok_or_else(|| Error::unsupported(&object, format!("it has a tensor \"{name}\"")))?;
-            let values = floats(view.dtype(), view.data()).ok_or_else(|| Error::unsupported(&object, format!("\"{name}\" is no float")))?;
-            let [rows, columns] = view.shape() else { return Err(Error::corrupt(&object, format!("\"{name}\" is no matrix"))) };
-            let rank = if is_a { *rows } else { *columns };
-            if rank != config.r {
-                return Err(Error::corrupt(&object, format!("\"{name}\" has rank {rank}, not {}", config.r)));
+        let file = |name: &str| {
+            let path = folder.join(name);
+            let size = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
+            if size > LARGEST {
+                return Err(Error::unsupported(path.display().to_string(), format!("it has {size} bytes")));
             }
-            let root = if config.use_rslora { (rank as f32).sqrt() } else { rank as f32 };
-            let scale = config.lora_alpha / root;
-            let empty = || Change { layer, projection, rank, a: Vec::new(), b: Vec::new(), scale };
-            let change = changes.entry((layer, projection)).or_insert_with(empty);
-            *(if is_a { &mut change.a } else { &mut change.b }) = values;
-        }
-        let changes: Vec<Change> = changes.into_values().collect();
-        Self::checked(&object, &changes, facts)
+            std::fs::read(&path).map_err(Error::io(&path))
+        };
+        let object = folder.display().to_string();
+        Self::checked(&object, &changes(&object, &file(CONFIG)?, &file(WEIGHTS)?)?, facts)
     }
 
     /// An adapter from matrices in memory. Errors: [`Error::Corrupt`] for sizes that do not fit the model.
@@ -205,6 +195,32 @@ impl Adapter {
         let made = made?;
         Ok(self.inputs.get_or_init(|| made))
     }
+}
+
+/// The changes that PEFT's two files hold; `object` is named in errors, which are those of [`Adapter::open`].
+pub(super) fn changes(object: &str, config: &[u8], weights: &[u8]) -> Result<Vec<Change>> {
+    let config: Config = serde_json::from_slice(config).map_err(|error| Error::corrupt(object, format!("{CONFIG}: {error}")))?;
+    let extra = config.use_dora || !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty();
+    if extra || config.modules_to_save.is_some_and(|modules| !modules.is_empty()) {
+        return Err(Error::unsupported(object, "it has DoRA, ranks by pattern or whole modules"));
+    }
+    let tensors = SafeTensors::deserialize(weights).map_err(|error| Error::corrupt(object, format!("{WEIGHTS}: {error}")))?;
+    let mut changes: BTreeMap<(usize, Projection), Change> = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        let (layer, projection, is_a) = parse(&name).ok_or_else(|| Error::unsupported(object, format!("it has a tensor \"{name}\"")))?;
+        let values = floats(view.dtype(), view.data()).ok_or_else(|| Error::unsupported(object, format!("\"{name}\" is no float")))?;
+        let [rows, columns] = view.shape() else { return Err(Error::corrupt(object, format!("\"{name}\" is no matrix"))) };
+        let rank = if is_a { *rows } else { *columns };
+        if rank != config.r {
+            return Err(Error::corrupt(object, format!("\"{name}\" has rank {rank}, not {}", config.r)));
+        }
+        let root = if config.use_rslora { (rank as f32).sqrt() } else { rank as f32 };
+        let scale = config.lora_alpha / root;
+        let empty = || Change { layer, projection, rank, a: Vec::new(), b: Vec::new(), scale };
+        let change = changes.entry((layer, projection)).or_insert_with(empty);
+        *(if is_a { &mut change.a } else { &mut change.b }) = values;
+    }
+    Ok(changes.into_values().collect())
 }
 
 impl Part {

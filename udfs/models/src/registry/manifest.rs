@@ -8,6 +8,7 @@ use super::{ModelName, sha256};
 use crate::click::{Calibration, Evaluation, Progress, TrainOptions};
 use crate::features::Feature;
 use crate::foreign::Outline;
+use crate::language::tune::Adapted;
 use crate::text::Text;
 use crate::uplift::Uplift;
 
@@ -25,6 +26,8 @@ pub enum Kind {
     Uplift(Uplift),
     /// A text model that was trained here.
     Text(Text),
+    /// Changes of a language model that were trained here.
+    Language(Box<Adapted>),
     /// A graph that was made elsewhere. What the manifest says of a training is empty.
     Onnx(Outline),
 }
@@ -34,14 +37,14 @@ impl Kind {
     pub(crate) fn parts(&self) -> u32 {
         match self {
             Self::Uplift(uplift) => uplift.parts.len() as u32,
-            Self::Click | Self::Text(_) | Self::Onnx(_) => 1,
+            Self::Click | Self::Text(_) | Self::Language(_) | Self::Onnx(_) => 1,
         }
     }
 
     /// Whether it was trained here.
     pub fn is_trained(&self) -> bool {
         match self {
-            Self::Click | Self::Uplift(_) | Self::Text(_) => true,
+            Self::Click | Self::Uplift(_) | Self::Text(_) | Self::Language(_) => true,
             Self::Onnx(_) => false,
         }
     }
@@ -94,7 +97,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The architecture in a word; the meta-learner of an uplift model; what a text model reads; `onnx` for a graph that was made elsewhere.
+    /// The architecture in a word; the meta-learner of an uplift model; what a text model reads; what a language model was made of; `onnx` for a graph that was made elsewhere.
     pub fn model_type(&self) -> String {
         match &self.kind {
             Kind::Click => self.options.model_type.to_string(),
@@ -103,6 +106,7 @@ impl Manifest {
                 let method = text.tuned.as_ref().map(|tuned| format!(", {}", tuned.tune.method)).unwrap_or_default();
                 format!("text, {}{method}", text.encoder.as_deref().unwrap_or("ngram"))
             }
+            Kind::Language(adapted) => format!("language, {}, lora", adapted.base),
             Kind::Onnx(_) => "onnx".to_owned(),
         }
     }
@@ -111,7 +115,7 @@ impl Manifest {
     pub fn uplift(&self) -> Option<&Uplift> {
         match &self.kind {
             Kind::Uplift(uplift) => Some(uplift),
-            Kind::Click | Kind::Text(_) | Kind::Onnx(_) => None,
+            Kind::Click | Kind::Text(_) | Kind::Language(_) | Kind::Onnx(_) => None,
         }
     }
 
@@ -119,7 +123,7 @@ impl Manifest {
     pub fn inputs(&self) -> &[Feature] {
         match &self.kind {
             Kind::Uplift(uplift) => uplift.inputs(&self.features),
-            Kind::Click | Kind::Text(_) | Kind::Onnx(_) => &self.features,
+            Kind::Click | Kind::Text(_) | Kind::Language(_) | Kind::Onnx(_) => &self.features,
         }
     }
 }
