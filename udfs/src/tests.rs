@@ -39,6 +39,7 @@ mod relations;
 mod scoring;
 mod strategies;
 mod texts;
+mod texts_of_tasks;
 mod training;
 mod tuning;
 mod uplift;

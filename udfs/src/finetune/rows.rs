@@ -52,13 +52,13 @@ pub(super) async fn read(
     };
     let bound = fitted.as_ref().map(|fitted| fitted.bind(training.name.as_str(), input.schema().fields(), &[])).transpose()?;
     let bound = bound.map(Arc::new);
-    let classes: Arc<[String]> = match &training.texts {
-        Some(texts) => texts.classes(input, context).await?.into(),
-        None => Arc::default(),
-    };
     let base = match &training.texts {
         Some(texts) => texts.base(models).await?,
         None => None,
+    };
+    let classes: Arc<[String]> = match &training.texts {
+        Some(texts) => texts.classes(input, context, base.as_deref()).await?.into(),
+        None => Arc::default(),
     };
     let again = training.texts.is_some() || training.transform.as_ref().is_some_and(Transform::learns);
     let input = if again { reset_plan_states(Arc::clone(input))? } else { Arc::clone(input) };
@@ -71,7 +71,8 @@ pub(super) async fn read(
         reading.spawn(async move {
             match &training.texts {
                 Some(texts) => {
-                    let reader = Reader { models: &models, texts, base: base.as_ref(), classes: &classes };
+                    let label = training.labels.first().map(|label| label.name.as_str()).unwrap_or_default();
+                    let reader = Reader { models: &models, texts, base: base.as_ref(), classes: &classes, label };
                     read_texts(&training, &reader, stream, own, &scratch).await
                 }
                 None => read_part(&training, bound.as_deref(), stream, own, &scratch).await,
@@ -165,7 +166,7 @@ async fn read_texts(
         let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
         let split = if split.is_empty() { split } else { read.rows.iter().map(|row| split[*row]).collect() };
         part.rows += read.rows.len();
-        part.nulls[0] += read.nulls;
+        part.nulls.iter_mut().for_each(|nulls| *nulls += read.nulls);
         part.seen.add(read.seen);
         if read.batch.rows > 0 {
             part.collector.push(&Block { batch: read.batch, labels: read.labels, split });
