@@ -571,7 +571,7 @@ mod tests {
     #[test]
     fn a_function_of_many_parameters_is_told_by_their_names() {
         let usage = function("finetune").unwrap().usage();
-        assert!(usage.starts_with("finetune(model, query, label [, model_type, ") && usage.ends_with(", seed])"), "{usage}");
+        assert!(usage.starts_with("finetune(model, query [, label, model_type, ") && usage.ends_with(", seed])"), "{usage}");
         assert_eq!(function("auc").unwrap().usage(), function("auc").unwrap().signature());
     }
 
@@ -582,7 +582,7 @@ mod tests {
             function("finetune")
                 .unwrap()
                 .signature()
-                .starts_with("finetune(model text, query query, label text, model_type text default NULL")
+                .starts_with("finetune(model text, query query, label text default NULL, model_type text default NULL")
         );
     }
 

@@ -322,7 +322,7 @@ impl Training {
         let prepared = transform.as_ref().map(Transform::output);
         let schema = prepared.as_deref().unwrap_or(schema);
         let wishes = arguments.optional_text("features").map(Treatments::parse).transpose()?.unwrap_or_default();
-        let mut labels = vec![label(arguments.text("label")?, "label", schema)?];
+        let mut labels = vec![label(arguments.optional_text("label").ok_or_else(missing_label)?, "label", schema)?];
         let uplift = experiment::plan(arguments, &labels[0].name, &wishes, schema)?;
         if let Some(conversion) = arguments.optional_text("conversion").filter(|_| uplift.is_none()) {
             labels.push(label(conversion, "conversion", schema)?);
@@ -418,6 +418,12 @@ fn column(name: &str, argument: &str, schema: &Schema) -> Result<usize, Error> {
         detail: format!("the query has: {}", names.join(", ")),
         hint: spelling::closest(names, name).map(|close| format!("did you mean {argument} => '{close}'?")),
     })
+}
+
+/// The error for a training that needs a label and has none.
+fn missing_label() -> Error {
+    let hint = Some("give it as label => ...".to_owned());
+    Error::call(&DECLARATION, "finetune needs argument \"label\"".to_owned(), hint)
 }
 
 /// A label of a click model, or an outcome.

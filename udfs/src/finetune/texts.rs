@@ -10,7 +10,7 @@ use stratagem_models::encoder::tune::{self, Base, Method, Tune};
 use stratagem_models::features::Column as RawColumn;
 use stratagem_models::text::{self, Task, Text};
 
-use super::{Answer, Label, column};
+use super::{Answer, Label, column, missing_label};
 use crate::declaration::{Type, sql_type};
 use crate::error::{Error, Result};
 use crate::models::{Models, Pinned};
@@ -115,7 +115,7 @@ impl Plan {
         let name = match (task, arguments.optional_text("label")) {
             ("similarity", name) => name,
             (_, Some(name)) => Some(name),
-            (_, None) => return Err(invalid("label", "is NULL", "name the column with what is to be learned: label => ...")),
+            (_, None) => return Err(missing_label()),
         };
         let label = name.map(|name| column(name, "label", schema)).transpose()?;
         let others: Vec<usize> =

@@ -124,7 +124,7 @@ async fn what_no_text_model_can_be_made_of_is_refused_with_the_way_out() {
         (from("SELECT question, topic FROM questions", ", base => 'minillm'"), "model \"minillm\" does not exist", "minilm"),
         (from("SELECT question, topic FROM questions", ", method => 'head'"), "method", "base => 'minilm'"),
         (from("SELECT question, topic FROM questions", ", metric => 'auc'"), "metric", ""),
-        (from("SELECT question, topic FROM questions", ", treatment => 'id'"), "is not for text classification", "leave it out"),
+        (from("SELECT question, topic FROM questions", ", treatment => 'id'"), "is not for text models", "leave it out"),
         (from("SELECT question, nullif(topic, 'payment') AS topic FROM questions", ""), "NULL", "IS NOT NULL"),
         ("SELECT ai.classify('x')".to_owned(), "argument labels of ai.classify is NULL", "model => ..."),
         ("SELECT ai.classify('x', model => 'nothing')".to_owned(), "model \"nothing\" does not exist", ""),

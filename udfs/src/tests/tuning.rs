@@ -133,7 +133,7 @@ async fn a_model_learns_new_topics_and_keeps_the_old_ones_by_rehearsal() {
         assert_eq!(shop.value(kind).await, format!("text, minilm, {method}"));
     }
     for (more, message, hint) in [
-        ("base => 'topic@9'", "topic@9", ""),
+        ("base => 'topic@9'", "model \"topic\" has no version 9", "the latest version is"),
         ("base => 'topic', rank => 4", "argument rank of finetune is that of the version to go on from", "leave it out"),
         ("base => 'topic@1', method => 'lora'", "was trained by method 'full'", "method => 'full'"),
         (

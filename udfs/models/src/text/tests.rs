@@ -106,3 +106,42 @@ fn what_cannot_be_learned_from_is_refused_with_a_count() {
         assert!(matches!(&refused, Error::InvalidOption { option, .. } if option == name), "{refused}");
     }
 }
+
+/// One text with two labels, nine to one: balanced, both are as likely.
+#[test]
+fn classes_are_balanced_where_that_is_asked_for() {
+    let share = |positive_weight: Option<f32>| -> f32 {
+        let texts: Vec<(String, usize)> = (0..400).map(|row| ("the same words".to_owned(), usize::from(row % 10 == 0))).collect();
+        let options = TrainOptions { positive_weight, ensembles: 1, epochs: 10, ..TrainOptions::default() };
+        let model = trained(&examples(&texts, 2), &options, text(&["often", "seldom"], None)).unwrap().text_model().unwrap();
+        model.shares(&grams(["the same words"]).0).unwrap()[1]
+    };
+    let (plain, balanced) = (share(Some(1.0)), share(None));
+    assert!((plain - 0.1).abs() < 0.04 && (balanced - 0.5).abs() < 0.1, "{plain} {balanced}");
+}
+
+/// A text has both labels, one or none; and a number.
+#[test]
+fn labels_and_numbers_are_learned_by_words() {
+    let texts: Vec<String> = (0..240)
+        .map(|row| format!("note {} {} {}", row % 7, ["the parcel is late", "hello"][row % 2], ["the card was charged", "bye"][row / 2 % 2]))
+        .collect();
+    let block = |labels: Vec<f32>| Block { batch: grams(texts.iter().map(String::as_str)).0, labels, split: vec![] };
+    let labels = (0..240).flat_map(|row| [f32::from(u8::from(row % 2 == 0)), f32::from(u8::from(row / 2 % 2 == 0))]).collect();
+    let of = Text { task: Task::Labels, ..text(&["delivery", "payment"], None) };
+    let own = trained(&Examples::new(columns("text", None), &block(labels), 0), &TrainOptions::default(), of).unwrap();
+    let Kind::Text(kind) = own.kind() else { panic!("a text model") };
+    assert!(kind.evaluation.as_ref().unwrap().get("micro_f1").unwrap() > 0.95, "{kind:?}");
+    let shares = own.text_model().unwrap().shares(&grams(["the parcel is late, the card was charged", "hello and bye"]).0).unwrap();
+    assert!(shares[0] > 0.5 && shares[1] > 0.5 && shares[2] < 0.5 && shares[3] < 0.5, "{shares:?}");
+
+    let numbers = (0..240).map(|row| 100.0 + 10.0 * (row % 2) as f32 + 5.0 * (row / 2 % 2) as f32).collect();
+    let of = Text { task: Task::NUMBER, ..text(&[], None) };
+    let own = trained(&Examples::new(columns("text", None), &block(numbers), 0), &TrainOptions::default(), of).unwrap();
+    let Kind::Text(kind) = own.kind() else { panic!("a text model") };
+    assert!(kind.evaluation.as_ref().unwrap().get("r2").unwrap() > 0.9 && kind.loss().unwrap() < 0.1, "{kind:?}");
+    let found = own.text_model().unwrap().shares(&grams(["the parcel is late, the card was charged", "hello bye"]).0).unwrap();
+    assert!((found[0] - 100.0).abs() < 4.0 && (found[1] - 115.0).abs() < 4.0, "{found:?}");
+    let same = trained(&Examples::new(columns("text", None), &block(vec![3.0; 240]), 0), &TrainOptions::default(), Text { task: Task::NUMBER, ..text(&[], None) });
+    assert!(same.unwrap_err().to_string().contains("have the same label"));
+}
