@@ -126,7 +126,9 @@ impl Engine {
         let sessions = Sessions { open, threads, idle: Mutex::default(), turn: shared.then(Mutex::default) };
         let first = sessions.open()?;
         lock(&sessions.idle).push(first);
-        let state = State { memory: Memory::new(limits.memory, facts.dimension), pending: HashSet::new() };
+        // Of tokens there are at most as many as a text may have.
+        let width = if each { facts.dimension * facts.max_tokens } else { facts.dimension };
+        let state = State { memory: Memory::new(limits.memory, width), pending: HashSet::new() };
         let engine = Arc::new(Self {
             tokens,
             facts,
