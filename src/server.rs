@@ -111,6 +111,9 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, Error> {
         config.check()?;
         let (ip, port) = config.address()?;
+        let listener = TcpListener::bind((ip, port)).await;
+        let listener = listener.map_err(|source| Error::Listen { address: SocketAddr::new(ip, port).to_string(), source })?;
+        let address = listener.local_addr()?;
         let partitions = std::thread::available_parallelism().map_or(1, usize::from);
         let compute = tokio::runtime::Builder::new_multi_thread().worker_threads(partitions).thread_name("compute").enable_all().build()?;
         let engine = match Engine::open(config, partitions, compute.handle().clone()) {
@@ -120,10 +123,8 @@ impl Server {
                 return Err(error);
             }
         };
-        let listener = TcpListener::bind((ip, port)).await;
-        let listener = listener.map_err(|source| Error::Listen { address: SocketAddr::new(ip, port).to_string(), source })?;
         let server = Self {
-            address: listener.local_addr()?,
+            address,
             drain: CancellationToken::new(),
             kill: CancellationToken::new(),
             tasks: TaskTracker::new(),

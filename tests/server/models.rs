@@ -78,3 +78,44 @@ async fn models_and_what_was_dropped_survive_a_kill() {
     let row = client.query_one("SELECT name, aliases FROM ml.models", &[]).await.expect("one model");
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("kept", "champion"));
 }
+
+/// Three topics of 20 rows.
+const QUESTIONS: &str = "SELECT CASE value % 3 WHEN 0 THEN 'a late parcel' WHEN 1 THEN 'a card charged twice' ELSE 'shoes that go back' END || ', note ' || \
+                         value AS question, CASE value % 3 WHEN 0 THEN 'delivery' WHEN 1 THEN 'payment' ELSE 'returns' END AS topic FROM generate_series(1, 60)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_an_encoder_is_trained_leaves_the_version_before_it_and_a_run_that_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::running::write_items(&folder.path().join("items.parquet"), 5);
+    let create = |epochs: u32| {
+        format!(
+            "CREATE OR REPLACE MODEL topic OPTIONS (label = 'topic', task = 'text_classification', base = 'minilm', method = 'full', early_stop = false, \
+             learning_rate = 0.0003, epochs = {epochs}) AS {QUESTIONS}"
+        )
+    };
+    let asked = "SELECT ai.classify('they charged my card', model => 'topic')";
+    let before: String = {
+        let server = Running::over(folder.path(), &[]);
+        let (client, mut notices) = connect(&server).await;
+        client.simple_query(&create(2)).await.expect("trained");
+        let before = client.query_one(asked, &[]).await.expect("a class").get(0);
+        while notices.try_recv().is_ok() {}
+        let endless = create(1000);
+        let training = client.simple_query(&endless);
+        tokio::select! {
+            ended = training => panic!("it goes on: {ended:?}"),
+            () = async { while !notices.recv().await.expect("it goes on").starts_with("epoch 1 of 1000") {} } => {}
+        }
+        before
+        // dropping the server kills it
+    };
+    let server = Running::over(folder.path(), &[]);
+    let client = server.connect().await;
+    let after: String = client.query_one(asked, &[]).await.expect("a class").get(0);
+    assert_eq!((after.as_str(), before.as_str()), ("payment", "payment"), "the version before it serves");
+    let versions: i64 = client.query_one("SELECT count(*) FROM ml.models", &[]).await.expect("a count").get(0);
+    assert_eq!(versions, 1);
+    let runs = client.query("SELECT status, error FROM ml.training_runs ORDER BY run", &[]).await.expect("two runs");
+    let runs: Vec<(String, Option<String>)> = runs.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(runs, [("succeeded".to_owned(), None), ("failed".to_owned(), Some("the server stopped".to_owned()))]);
+}

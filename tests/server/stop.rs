@@ -41,3 +41,15 @@ async fn a_second_sigterm_ends_running_statements() {
     assert!(error.is_closed() || state(&error) == "57P01", "{error}");
     assert_eq!(server.wait(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_address_is_said_in_one_line() {
+    let server = Running::start();
+    let mut second = std::process::Command::new(env!("CARGO_BIN_EXE_stratagem"));
+    second.args(["serve", "--port", &server.port.to_string(), "--data"]).arg(&server.data).arg("--state").arg(server.data.join("other"));
+    let ended = second.env("STRATAGEM_LOG__LEVEL", "warn").output().expect("the binary starts");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains(&format!("can't listen on 127.0.0.1:{}", server.port)), "{told}");
+}

@@ -5,25 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringArray, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use stratagem_models::model::Model;
-use stratagem_models::text::{Shares, grams, numbers};
+use stratagem_models::text::{Shares, Task, grams, numbers};
 
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::defer::Work;
 use crate::embed::model;
 use crate::encoder;
 use crate::error::Error;
+use crate::intake::Intake;
 use crate::models::{Held, Models};
 use crate::stop::StopOnDrop;
 use crate::usage::Meter;
 
+pub mod estimate;
 mod labels;
 pub mod probability;
+pub mod tagging;
 
 /// The declaration of `ai.classify`.
 pub static DECLARATION: Function = Function {
@@ -49,7 +52,8 @@ pub static DECLARATION: Function = Function {
     returns: Returns::Value(Type::Text),
     summary: "The label of a text: the one whose meaning is nearest, without any training, or the class that a trained text model gives",
     docs: "Without `labels` the likeliest class by a model that `finetune(..., task => 'text_classification')` has trained; a reference without a \
-           version is settled once per statement.\n\n\
+           version is settled once per statement. Of a model that was trained on lists of labels it is a list (`text[]`): the labels with a probability of \
+           one half or more, which may be none.\n\n\
            With `labels` the label whose vector by `ai.embed` is the most like that of the text. So the wording of the labels matters. With `examples` \
            it is the mean of the vectors of the label and of its examples (Snell et al. 2017). NULL for NULL, or where there is no label.\n\n\
            Measured with the installed encoder on English texts: of the questions of a shop's customers 73 % got the right one of 27 intents by \
@@ -58,7 +62,7 @@ pub static DECLARATION: Function = Function {
     example: "SELECT ai.classify('my parcel never arrived', ARRAY['delivery', 'payment', 'returns'])",
     errors: &[
         Failure { sqlstate: "42704", when: "the encoder or the model does not exist" },
-        Failure { sqlstate: "42809", when: "the model is no text model" },
+        Failure { sqlstate: "42809", when: "the model is no text model, or one that gives no classes" },
         Failure {
             sqlstate: "22023",
             when: "there are neither labels nor a model, the model is not a constant, or there are not as many examples as labels",
@@ -69,13 +73,39 @@ pub static DECLARATION: Function = Function {
 
 /// The SQL function over the models of a server.
 pub(crate) fn function(models: &Arc<Models>) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Classify::new(models, &DECLARATION)))
+    Arc::new(ScalarUDF::from(Classify::new(models, &DECLARATION, What::Class)))
 }
 
-/// `ai.classify`, or `ai.class_probability`.
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// The likeliest class, or all labels that are likely.
+    Class,
+    /// The probability of a class.
+    Probability,
+    Number,
+    /// The spans of a text.
+    Entities,
+    /// The tags of words.
+    Tags,
+}
+
+impl What {
+    /// Whether a model with this task gives it.
+    fn fits(self, task: Task) -> bool {
+        match self {
+            Self::Class | Self::Probability => matches!(task, Task::Class | Task::Labels),
+            Self::Number => matches!(task, Task::Number { .. }),
+            Self::Entities | Self::Tags => task == Task::Tags,
+        }
+    }
+}
+
+/// `ai.classify`, and the other functions that ask a trained text model.
 #[derive(Debug, Clone)]
 pub(crate) struct Classify {
     declaration: &'static Function,
+    what: What,
     models: Arc<Models>,
     signature: Signature,
     /// The version of the text model, once that is settled for the statement.
@@ -83,9 +113,9 @@ pub(crate) struct Classify {
 }
 
 impl Classify {
-    fn new(models: &Arc<Models>, declaration: &'static Function) -> Self {
+    fn new(models: &Arc<Models>, declaration: &'static Function, what: What) -> Self {
         let signature = declaration.engine_signature(Volatility::Volatile);
-        Self { declaration, models: Arc::clone(models), signature, held: None }
+        Self { declaration, what, models: Arc::clone(models), signature, held: None }
     }
 
     /// The text model among the arguments of a call, if it is to be one; the constants are given by their position.
@@ -108,10 +138,6 @@ impl Classify {
         Ok(name)
     }
 
-    fn is_probability(&self) -> bool {
-        self.declaration.name == probability::DECLARATION.name
-    }
-
     /// The function for calls with this version.
     pub(crate) fn with(&self, held: Arc<Held>) -> Arc<ScalarUDF> {
         Arc::new(ScalarUDF::from(Self { held: Some(held), ..self.clone() }))
@@ -123,15 +149,20 @@ impl Classify {
             Some(held) => Arc::clone(held),
             None => Arc::new(Held::new(&self.models, name).map_err(Error::from)?),
         };
-        held.intake().check_text(held.pinned())?;
+        held.intake().check_task(held.pinned(), |task| self.what.fits(task))?;
         Ok(held)
     }
 
-    /// A trained model, and the probabilities of its classes for each text (`Utf8`) that is not NULL.
-    async fn shares(&self, held: &Arc<Held>, texts: &ArrayRef, meter: &Meter) -> Result<(Arc<Model>, Vec<f32>)> {
+    /// The model of a version, in memory.
+    async fn model(held: &Arc<Held>) -> Result<Arc<Model>> {
         let loading = Arc::clone(held);
         let model = SpawnedTask::spawn_blocking(move || loading.model()).join_unwind().await;
-        let model = model.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?;
+        Ok(model.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?)
+    }
+
+    /// A trained model, and the probabilities of its classes, or its number, for each text (`Utf8`) that is not NULL.
+    async fn shares(&self, held: &Arc<Held>, texts: &ArrayRef, meter: &Meter) -> Result<(Arc<Model>, Vec<f32>)> {
+        let model = Self::model(held).await?;
         let Model::Text(text) = &*model else { return exec_err!("{} is no text model", held.pinned()) };
         let rows: &StringArray = texts.as_string();
         let shares = match (&text.text().tuned, &text.text().encoder) {
@@ -149,11 +180,25 @@ impl Classify {
         Ok((model, shares))
     }
 
-    /// The likeliest classes of texts (`Utf8`) by a trained model.
+    /// The likely labels, or the likeliest classes, of texts (`Utf8`) by a trained model.
     async fn trained(&self, held: &Arc<Held>, texts: &ArrayRef, meter: &Meter) -> Result<ArrayRef> {
         let (model, shares) = self.shares(held, texts, meter).await?;
         let Model::Text(text) = &*model else { return exec_err!("{} is no text model", held.pinned()) };
         let (rows, classes): (&StringArray, _) = (texts.as_string(), &text.text().classes);
+        if text.text().task == Task::Labels {
+            let mut lists = ListBuilder::new(StringBuilder::new());
+            let mut shares = shares.chunks_exact(classes.len());
+            for row in 0..rows.len() {
+                let own = if rows.is_valid(row) { shares.next() } else { None };
+                own.into_iter()
+                    .flatten()
+                    .zip(classes)
+                    .filter(|(share, _)| **share >= 0.5)
+                    .for_each(|(_, label)| lists.values().append_value(label));
+                lists.append(own.is_some());
+            }
+            return Ok(Arc::new(lists.finish()));
+        }
         let mut likeliest = shares.chunks_exact(classes.len()).map(|shares| {
             let best = shares.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
             best.map(|(class, _)| classes[class].as_str())
@@ -205,13 +250,23 @@ impl ScalarUDFImpl for Classify {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(if self.is_probability() { DataType::Float64 } else { DataType::Utf8 })
+        Ok(match self.what {
+            What::Class => DataType::Utf8,
+            What::Probability | What::Number => DataType::Float64,
+            What::Entities => tagging::entities_type(),
+            What::Tags => Type::Texts.arrow(),
+        })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         self.declaration.check_types(args.arg_fields.iter().map(|field| field.data_type()))?;
         if let Some(name) = self.reference(|position| args.scalar_arguments.get(position).copied().flatten().cloned())? {
-            self.held(&name)?;
+            let held = self.held(&name)?;
+            if let (What::Class, Intake::Text(texts)) = (self.what, held.intake())
+                && texts.task == Task::Labels
+            {
+                return Ok(Arc::new(Field::new(self.declaration.name, Type::Texts.arrow(), true)));
+            }
         }
         Ok(Arc::new(Field::new(self.declaration.name, self.return_type(&[])?, true)))
     }
@@ -246,12 +301,16 @@ impl Work for Classify {
             _ => None,
         };
         let Some(texts) = arguments.args.first() else { return exec_err!("{} has no text", self.declaration.name) };
-        let texts = encoder::texts(&texts.to_array(rows)?)?;
+        let texts = texts.to_array(rows)?;
+        let texts = if self.what == What::Tags { texts } else { encoder::texts(&texts)? };
         let Some(name) = self.reference(constant)? else { return labels::nearest(&self.models, &texts, &arguments, meter).await };
         let held = self.held(&name)?;
-        if self.is_probability() {
-            return probability::of(self, &held, &texts, &arguments, meter).await;
+        match self.what {
+            What::Class => self.trained(&held, &texts, meter).await,
+            What::Probability => probability::of(self, &held, &texts, &arguments, meter).await,
+            What::Number => estimate::of(self, &held, &texts, meter).await,
+            What::Entities => tagging::entities(&held, &texts, meter).await,
+            What::Tags => tagging::tags(&held, &texts, meter).await,
         }
-        self.trained(&held, &texts, meter).await
     }
 }

@@ -70,6 +70,8 @@ pub enum Type {
     Texts,
     /// `text` or a list of numbers.
     TextOrReals,
+    /// Spans of characters: a list of rows.
+    Spans,
     /// A row of named columns.
     Row,
     /// A query.
@@ -94,6 +96,7 @@ impl Type {
             Self::Reals => "real[]",
             Self::Texts => "text[]",
             Self::TextOrReals => "text or real[]",
+            Self::Spans => "record[]",
             Self::Row => "row",
             Self::Query => "query",
         }
@@ -103,7 +106,7 @@ impl Type {
     pub fn pg(self) -> &'static str {
         match self {
             Self::Number => "double precision",
-            Self::Label | Self::Outcome | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals => "any",
+            Self::Label | Self::Outcome | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals | Self::Spans => "any",
             Self::Row => "record",
             Self::Query => "text",
             other => other.sql(),
@@ -126,7 +129,7 @@ impl Type {
             Self::Doubles | Self::Reals => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
             Self::Texts => item(actual).is_some_and(|item| is_text(item) || item.is_null()),
             Self::TextOrReals => is_text(actual) || Self::Reals.accepts(actual),
-            Self::Row => true,
+            Self::Row | Self::Spans => true,
         }
     }
 
@@ -141,7 +144,9 @@ impl Type {
             Self::Doubles => DataType::new_list(DataType::Float64, true),
             Self::Reals => DataType::new_list(DataType::Float32, true),
             Self::Texts => DataType::new_list(DataType::Utf8, true),
-            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals => DataType::Utf8,
+            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals | Self::Spans => {
+                DataType::Utf8
+            }
         }
     }
 }
@@ -417,7 +422,10 @@ pub fn functions() -> &'static [&'static Function] {
     static FUNCTIONS: &[&Function] = &[
         &crate::classification_report::DECLARATION,
         &crate::classify::DECLARATION,
+        &crate::classify::estimate::DECLARATION,
         &crate::classify::probability::DECLARATION,
+        &crate::classify::tagging::ENTITIES,
+        &crate::classify::tagging::TAGS,
         &crate::compare::DECLARATION,
         &crate::confusion_matrix::DECLARATION,
         &crate::count_tokens::DECLARATION,
@@ -563,7 +571,7 @@ mod tests {
     #[test]
     fn a_function_of_many_parameters_is_told_by_their_names() {
         let usage = function("finetune").unwrap().usage();
-        assert!(usage.starts_with("finetune(model, query, label [, model_type, ") && usage.ends_with(", seed])"), "{usage}");
+        assert!(usage.starts_with("finetune(model, query [, label, model_type, ") && usage.ends_with(", seed])"), "{usage}");
         assert_eq!(function("auc").unwrap().usage(), function("auc").unwrap().signature());
     }
 
@@ -574,7 +582,7 @@ mod tests {
             function("finetune")
                 .unwrap()
                 .signature()
-                .starts_with("finetune(model text, query query, label text, model_type text default NULL")
+                .starts_with("finetune(model text, query query, label text default NULL, model_type text default NULL")
         );
     }
 

@@ -7,12 +7,10 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use stratagem_models::click::{Split, TrainOptions};
-use stratagem_models::encoder::tune::Tune;
 use stratagem_models::examples::Block;
 use stratagem_models::features::{Batch, Column as RawColumn};
 use stratagem_models::registry::ModelName;
 use stratagem_models::language::tune::{Objective, Tune as LanguageTune};
-use stratagem_models::text;
 use stratagem_models::uplift::{self, Plan};
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type, sql_type};
@@ -34,9 +32,6 @@ use exec::FinetuneExec;
 use language::Language;
 use texts::Texts;
 
-/// The task of text models.
-const TEXT: &str = "text_classification";
-
 /// The declaration of `finetune`.
 pub static DECLARATION: Function = Function {
     name: "finetune",
@@ -44,8 +39,14 @@ pub static DECLARATION: Function = Function {
     parameters: &[
         Parameter::value("model", Type::Text, "The name to save under: a lower-case letter, then letters, digits and underscores."),
         Parameter::query("query", "The training rows. Every column but the labels is a feature."),
-        Parameter::value("label", Type::Text, "The column of the query with the outcome: boolean, or 0 and 1. `outcome` is another name for this argument.")
-            .also("outcome"),
+        Parameter::value(
+            "label",
+            Type::Text,
+            "The column of the query with the outcome: boolean, or 0 and 1; of a text model with what is to be learned. Only mere pairs of texts have none. \
+             `outcome` is another name for this argument.",
+        )
+        .or("NULL")
+        .also("outcome"),
         Parameter::value(
             "model_type",
             Type::Text,
@@ -59,16 +60,19 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "task",
             Type::Text,
-            "What is learned: `ctr`, the probability of the label (and of a conversion after it), `uplift`, what a treatment changes in it, or \
-             `text_classification`, which of two or more classes a text is of. Of a language model: `generation`, how prompts are completed, or \
-             `preference`, which of two completions of a prompt is the better one.",
+            "What is learned: `ctr`, the probability of the label (and of a conversion after it); `uplift`, what a treatment changes in it; of texts \
+             `text_classification`, which of two or more classes a text is of, or which labels it has; `regression`, a number; `token_classification`, the \
+             tags of words or spans of characters; `similarity`, vectors that are near to one another where texts belong together. Of a language \
+             model `generation`, how prompts are completed, or `preference`, which of two completions of a prompt is the better one.",
         )
         .or("'ctr'"),
         Parameter::value(
             "method",
             Type::Text,
-            "For `text_classification` with an encoder as `base`: `head` (also for NULL) trains a net on its vectors, and the encoder stays as it is; `full` \
-             trains the encoder itself and a linear head; `lora` trains low-rank changes of its matrices (Hu et al. 2021) and a linear head.",
+            "For texts with an encoder as `base`: `head` (also for NULL) trains a net on its vectors, and the encoder stays as it is; `full` trains the \
+             encoder itself and a linear head. The others train a linear head and little else: `lora` low-rank changes of matrices (Hu et al. 2021), `adalora` \
+             such changes whose ranks go where they matter (Zhang et al. 2023), `adapter` bottlenecks in each layer (Houlsby et al. 2019), `prefix` keys and \
+             values of each layer (Li and Liang 2021).",
         )
         .or("NULL"),
         Parameter::value("prompt", Type::Text, "For `generation` and `preference`: the column of the prompts. NULL is the only column left.").or("NULL"),
@@ -117,20 +121,24 @@ pub static DECLARATION: Function = Function {
              functions learn from the training rows is kept with the model, which then takes raw rows.",
         )
         .or("NULL"),
-        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights. For `text_classification` what reads the texts: `ngram` (also for NULL), n-grams of words and characters, in any language; or a text encoder of `ml.encoders`. For `generation` and `preference` a language model of `ml.language_models` (NULL is the installed one), or a version that was made of one.").or("NULL"),
-        Parameter::value("rank", Type::Integer, "For `lora`, and of a language model: the rank of the changes. NULL is 8.").or("NULL"),
-        Parameter::value("alpha", Type::Double, "For the same: the changes count alpha / rank times. NULL is twice the rank.").or("NULL"),
+        Parameter::value("base", Type::Text, "A model to go on from (`'ctr'`, `'ctr@3'`): its features, sizes and weights. For texts what reads them: `ngram` (also for NULL), n-grams of words and characters, in any language; a text encoder of `ml.encoders`; or a text model with an encoder of its own, to go on from. For `generation` and `preference` a language model of `ml.language_models` (NULL is the installed one), or a version that was made of one.").or("NULL"),
+        Parameter::value("rank", Type::Integer, "For `lora`, also of a language model, the rank of the changes, for `adalora` their mean rank in the end, for `adapter` the width of the bottlenecks, for `prefix` the number of keys. NULL is 8, 8, 32 and 16.").or("NULL"),
+        Parameter::value("alpha", Type::Double, "For `lora` and `adalora`: the changes count alpha / rank times. NULL is twice the rank.").or("NULL"),
         Parameter::value(
             "targets",
             Type::Text,
-            "For the same: the matrices of each layer that are changed, of `query`, `key`, `value`, `output`, `up` and `down`; of a language model also \
+            "For `lora` and `adalora`: the matrices of each layer that are changed, of `query`, `key`, `value`, `output`, `up` and `down`; of a language model also \
              `gate`. NULL is `'query, value'`.",
         )
         .or("NULL"),
-        Parameter::value("max_length", Type::Integer, "For `full` and `lora`: the most tokens of a text that are read, NULL is 128; of a language model those of a prompt with its completion, NULL is 512.").or("NULL"),
+        Parameter::value("max_length", Type::Integer, "For an encoder that is trained: the most tokens of a text that are read, NULL is 128; of a language model those of a prompt with its completion, NULL is 512.").or("NULL"),
+        Parameter::value("accumulation", Type::Integer, "For an encoder that is trained: the batches whose gradients are summed before a step. NULL is 1.").or("NULL"),
+        Parameter::value("layer_decay", Type::Double, "For an encoder that is trained: the learning rate of a layer over that of the one above; the embeddings are below the first layer. NULL is 1.").or("NULL"),
+        Parameter::value("r_drop", Type::Double, "For classes by an encoder that is trained: every text is read twice, each time with a dropout of its own, and what the two differ in counts this much (Liang et al. 2021). NULL is 0.").or("NULL"),
+        Parameter::query("rehearsal", "For a text or a language model that goes on from a version: rows of earlier trainings, mixed in so that they are not unlearned. They have the columns of `query`, in the same order.").or("NULL"),
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
-        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 30 for the n-grams of a text model, 4 for `full`, 6 for `lora`, 3 for `generation`, 2 for `preference`.").or("NULL"),
+        Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 30 for the n-grams of a text model, 4 for `full`, 8 for `prefix`, 6 for the other methods; 3 for `generation`, 2 for `preference`.").or("NULL"),
         Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows; 8 for a language model.").or("NULL"),
         Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding. NULL is 16; 32 for the n-grams of a text model.").or("NULL"),
         Parameter::value("cross_layers", Type::Integer, "Cross layers of `dcnv2`.").or("2"),
@@ -139,28 +147,28 @@ pub static DECLARATION: Function = Function {
         Parameter::value(
             "learning_rate",
             Type::Double,
-            "The learning rate of the dense part of the net (AdamW), or of an encoder or a language model. NULL is 0.002; 0.00005 for `full`, 0.001 for `lora` and `generation`, 0.0002 for `preference`.",
+            "The learning rate of the dense part of the net (AdamW), or of an encoder or a language model. NULL is 0.002; 0.00005 for `full`, 0.01 for `prefix`, 0.001 for the other methods and `generation`, 0.0002 for `preference`.",
         )
         .or("NULL"),
         Parameter::value("table_learning_rate", Type::Double, "The learning rate of the embeddings (row-wise Adagrad).").or("0.1"),
-        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`. NULL is `constant`; `linear` for `full`, `lora` and language models.")
+        Parameter::value("schedule", Type::Text, "How the learning rates change after the warm-up: `constant`, `linear` or `cosine`. NULL is `constant`; `linear` for an encoder or a language model that is trained.")
             .or("NULL"),
-        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0. NULL is 0; 0.1 for `full`, `lora` and language models.").or("NULL"),
+        Parameter::value("warmup", Type::Double, "The share of the steps in which the learning rates rise from 0. NULL is 0; 0.1 for an encoder or a language model that is trained.").or("NULL"),
         Parameter::value("weight_decay", Type::Double, "Decoupled weight decay of the dense part.").or("0.01"),
         Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
-        Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step; of the vectors of texts, and of what low-rank changes read. NULL is 0; 0.1 for `full` and `lora`.").or("NULL"),
+        Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step; of the vectors of texts, and of what low-rank changes read. NULL is 0; 0.1 for an encoder that is trained.").or("NULL"),
         Parameter::value("value_dropout", Type::Double, "A value seen c times counts as unseen in a share v / (v + c) of its uses.").or("10"),
         Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step. NULL is 0; 0.7 for a text model.").or("NULL"),
         Parameter::value("label_smoothing", Type::Double, "Labels are moved this share of the way to one half.").or("0"),
-        Parameter::value("adversarial", Type::Double, "Length by which embeddings are moved against the loss in a second pass; 0 leaves it out.")
+        Parameter::value("adversarial", Type::Double, "Length by which the embeddings of a row, or of a text, are moved against the loss in a second pass (Miyato et al. 2017); 0 leaves it out.")
             .or("0"),
-        Parameter::value("positive_weight", Type::Double, "Weight of rows with label 1; NULL balances the classes. Probabilities are corrected back.")
+        Parameter::value("positive_weight", Type::Double, "Weight of rows with label 1; NULL balances the classes. Probabilities are corrected back; not so those of a text model, of which only NULL and 1 are known.")
             .or("1"),
         Parameter::value("negative_sampling", Type::Double, "Share of the rows with label 0 that an epoch uses. Probabilities are corrected back.")
             .or("1"),
         Parameter::value("calibration", Type::Text, "Correction of the probabilities on the held-out rows: `none`, `temperature` or `isotonic`.")
             .or("'none'"),
-        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 1, and no more, for `full`, `lora` and language models.").or("NULL"),
+        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 1, and no more, for an encoder or a language model that is trained.").or("NULL"),
         Parameter::value("trials", Type::Integer, "Settings to try: the given one, then random ones near it. The best one is kept.").or("1"),
         Parameter::value("split", Type::Text, "Which rows are held out: `random`, `time` (the last ones by `split_col`) or `column` (where `split_col` is true).")
             .or("'random'"),
@@ -341,21 +349,21 @@ impl Training {
                 hint: Some("write task => 'generation' or 'preference' with it".to_owned()),
             });
         }
-        if task == TEXT {
+        if texts::TASKS.contains(&task) {
             return Self::of_texts(models, name, arguments, schema, query);
         }
         if let Some(argument) = texts::OWN.iter().find(|argument| !arguments.literal(argument).is_null()) {
             return Err(Error::InvalidValue {
                 object: format!("argument {argument} of finetune"),
                 reason: "is for text models only".to_owned(),
-                hint: Some(format!("write task => '{TEXT}' with it")),
+                hint: Some(format!("write task => '{}' with it", texts::TASKS[0])),
             });
         }
         let transform = arguments.optional_text("transform").map(|select| Transform::parse(select, schema)).transpose()?;
         let prepared = transform.as_ref().map(Transform::output);
         let schema = prepared.as_deref().unwrap_or(schema);
         let wishes = arguments.optional_text("features").map(Treatments::parse).transpose()?.unwrap_or_default();
-        let mut labels = vec![label(arguments.text("label")?, "label", schema)?];
+        let mut labels = vec![label(arguments.optional_text("label").ok_or_else(missing_label)?, "label", schema)?];
         let uplift = experiment::plan(arguments, &labels[0].name, &wishes, schema)?;
         if let Some(conversion) = arguments.optional_text("conversion").filter(|_| uplift.is_none()) {
             labels.push(label(conversion, "conversion", schema)?);
@@ -385,17 +393,12 @@ impl Training {
     }
 
     fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
-        let tune = texts::tune(arguments)?;
-        let usual = match &tune {
-            Some(tune) => Tune::options(tune.method),
-            None if texts::base(arguments).is_none() => text::usual(),
-            None => TrainOptions::default(),
-        };
-        let options = options(arguments, 1, usual)?;
+        let plan = texts::Plan::new(models, arguments)?;
+        let options = options(arguments, 1, plan.usual())?;
         let split = split(arguments, &options, schema)?;
-        let (texts, label, columns) = texts::plan(models, arguments, tune, schema, split)?;
+        let (texts, labels, columns) = plan.columns(models, arguments, schema, split)?;
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
-        let (encoder, labels) = (Encoder::default(), vec![label]);
+        let encoder = Encoder::default();
         let query = query.to_owned();
         Ok(Self {
             name,
@@ -495,6 +498,12 @@ fn column(name: &str, argument: &str, schema: &Schema) -> Result<usize, Error> {
     })
 }
 
+/// The error for a training that needs a label and has none.
+fn missing_label() -> Error {
+    let hint = Some("give it as label => ...".to_owned());
+    Error::call(&DECLARATION, "finetune needs argument \"label\"".to_owned(), hint)
+}
+
 /// A label of a click model, or an outcome.
 fn label(name: &str, argument: &str, schema: &Schema) -> Result<Label, Error> {
     let position = column(name, argument, schema)?;
@@ -564,6 +573,7 @@ fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<
         experts: size("experts")?,
         // A text model knows its classes when the rows have been read.
         classes: 0,
+        several: false,
         learning_rate: chosen("learning_rate", usual.learning_rate),
         table_learning_rate: share("table_learning_rate")?,
         schedule: arguments.optional_text("schedule").map_or(Ok(usual.schedule), str::parse)?,

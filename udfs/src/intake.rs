@@ -7,6 +7,7 @@ use stratagem_models::features::Feature;
 use stratagem_models::foreign::Element;
 use stratagem_models::model::Rows;
 use stratagem_models::registry::{Kind, Manifest};
+use stratagem_models::text::Task;
 
 use crate::error::{Error, Result};
 use crate::features::{self, Encoder, PlainEncoder};
@@ -41,10 +42,19 @@ pub(crate) enum Intake {
         /// The TRANSFORM.
         prepared: Option<Prepared>,
     },
-    /// One text, of the column of this name where there are rows.
-    Text(String),
+    /// One text.
+    Text(Texts),
     /// The columns of a graph that was made elsewhere.
     Plain(Vec<(String, Element)>),
+}
+
+/// What a text model takes, and what it gives.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    /// The column of the texts, where there are rows.
+    pub(crate) column: String,
+    /// What it has learned.
+    pub(crate) task: Task,
 }
 
 impl Intake {
@@ -57,8 +67,9 @@ impl Intake {
             let reason = format!("model \"{}@{}\" is a language model, which scores no rows", manifest.name, manifest.version);
             return Err(ModelError::Data { reason, hint: "name it in ai.generate or generate_strategy: model => ...".to_owned() });
         }
-        if let Kind::Text(_) = &manifest.kind {
-            return Ok(Self::Text(manifest.inputs().first().map(|input| input.column.clone()).unwrap_or_default()));
+        if let Kind::Text(text) = &manifest.kind {
+            let column = manifest.inputs().first().map(|input| input.column.clone()).unwrap_or_default();
+            return Ok(Self::Text(Texts { column, task: text.task }));
         }
         let damaged = |reason: serde_json::Error| ModelError::Corrupt {
             object: format!("model \"{}@{}\"", manifest.name, manifest.version),
@@ -80,7 +91,7 @@ impl Intake {
     /// Checks that it gives a probability; `model` is named in the error.
     pub(crate) fn check_probability(&self, model: &Pinned) -> Result<()> {
         let (reason, hint) = match self {
-            Self::Text(_) => ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it"),
+            Self::Text(texts) => ("is a text model, which reads a text", texts.call()),
             _ if self.is_uplift() => ("is an uplift model, which gives no probability", "call predict_uplift with it"),
             _ => return Ok(()),
         };
@@ -106,6 +117,17 @@ impl Intake {
         Err(Error::WrongModel { model: model.to_string(), reason, hint })
     }
 
+    /// Checks that it is a text model with one of these tasks; `model` is named in the error.
+    pub(crate) fn check_task(&self, model: &Pinned, fits: impl FnOnce(Task) -> bool) -> Result<(), Error> {
+        self.check_text(model)?;
+        match self {
+            Self::Text(texts) if !fits(texts.task) => {
+                Err(Error::WrongModel { model: model.to_string(), reason: texts.gives(), hint: texts.call() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Probabilities per row: 1, or 2 for a model of clicks and of conversions after a click.
     pub(crate) fn tasks(&self) -> usize {
         match self {
@@ -121,7 +143,7 @@ impl Intake {
                 prepared.fitted.input_columns(&prepared.except()).into_iter().map(|(name, _)| name).collect()
             }
             Self::Features { features, .. } => features::columns(features),
-            Self::Text(column) => vec![column],
+            Self::Text(texts) => vec![&texts.column],
             Self::Plain(columns) => columns.iter().map(|(name, _)| name.as_str()).collect(),
         }
     }
@@ -145,12 +167,35 @@ impl Intake {
                 let encoder = Encoder::for_model(model, features, bound.schema().fields())?;
                 Reader::Features { bound: Some(Box::new(bound)), encoder }
             }
-            Self::Text(_) => {
-                let (reason, hint) = ("is a text model, which reads a text", "call ai.classify(text, model => ...) with it");
+            Self::Text(texts) => {
+                let (reason, hint) = ("is a text model, which reads a text", texts.call());
                 return Err(Error::WrongModel { model: model.to_owned(), reason, hint });
             }
             Self::Plain(columns) => Reader::Plain(PlainEncoder::new(model, columns, fields)?),
         })
+    }
+}
+
+impl Texts {
+    /// What it gives, in the words of an error.
+    fn gives(&self) -> &'static str {
+        match self.task {
+            Task::Class => "gives classes",
+            Task::Labels => "gives labels",
+            Task::Number { .. } => "gives numbers",
+            Task::Tags => "gives tags of words",
+            Task::Pairs | Task::Likeness => "gives vectors",
+        }
+    }
+
+    /// The call that it is for.
+    fn call(&self) -> &'static str {
+        match self.task {
+            Task::Class | Task::Labels => "call ai.classify(text, model => ...) with it",
+            Task::Number { .. } => "call ai.estimate(text, model) with it",
+            Task::Tags => "call ai.entities(text, model) or ai.tags(words, model) with it",
+            Task::Pairs | Task::Likeness => "call ai.embed(text, model => ...) with it",
+        }
     }
 }
 

@@ -78,8 +78,15 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         aggregates: metric::functions().collect(),
     };
     let classify = classify::function(&models);
-    let predict =
-        predict::Predict { models: Arc::clone(&models), predict_ctr, predict_cvr, predict_uplift, classify: Arc::clone(&classify) };
+    let estimate = classify::estimate::function(&models);
+    let [entities, tags] = classify::tagging::functions(&models);
+    let predict = predict::Predict {
+        models: Arc::clone(&models),
+        predict_ctr,
+        predict_cvr,
+        predict_uplift,
+        texts: predict::Texts::new(&classify, &estimate, &entities, &tags),
+    };
     let relations = Relations::new(
         vec![
             Arc::new(classification_report::ClassificationReport) as _,
@@ -109,6 +116,9 @@ pub fn register_all(mut builder: SessionStateBuilder, models: Arc<Models>) -> Se
         [generate::function(&models), generate_strategy::function(&models), count_tokens::function(&models), prompt::function(&models)];
     let texts = [
         classify::probability::function(&models),
+        estimate,
+        entities,
+        tags,
         classify,
         embed::function(&models),
         sentiment::function(&models),

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use stratagem_models::click::Start;
 use stratagem_models::encoder;
-use stratagem_models::encoder::tune::Explainer;
+use stratagem_models::encoder::tune::{Base, Explainer, Tune};
 use stratagem_models::exchange;
 pub use stratagem_models::exchange::Import;
 use stratagem_models::language::tune::Version;
 use stratagem_models::language::{Adapter, Decoder, Engine};
 use stratagem_models::model::Model;
 use stratagem_models::prompt::Prompts;
-use stratagem_models::registry::{Kind, Registry};
 pub use stratagem_models::registry::{DEFAULT_ALIAS, VersionInfo};
+use stratagem_models::registry::{Kind, Registry};
 pub use stratagem_models::runtime::{Device, Runtime};
+use stratagem_models::text::Text;
 
 pub use stratagem_models::error::{Error, Result};
 
@@ -308,14 +309,49 @@ impl Models {
     }
 
     /// The text encoder of this name, or the first installed one, in memory. The first call may take seconds.
+    /// A text model that gives vectors is one too.
     pub(crate) fn encoder(&self, name: Option<&str>) -> Result<Arc<encoder::Engine>> {
-        self.encoders.engine(name, || self.runtime())
+        match (self.encoders.engine(name, || self.runtime()), name) {
+            (Err(Error::NoSuchModel { name: asked, known }), Some(name)) => {
+                let Some((pinned, _)) = self.giving_vectors(name)? else { return Err(Error::NoSuchModel { name: asked, known }) };
+                let model = self.model(&pinned)?;
+                let Model::Text(text) = &*model else { return Err(Error::NoSuchModel { name: asked, known }) };
+                text.vectors().map(Arc::clone).ok_or(Error::NoSuchModel { name: asked, known })
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// Whether an encoder has this name.
+    pub(crate) fn is_encoder(&self, name: &str) -> bool {
+        self.encoders.facts(Some(name)).is_ok()
+    }
+
+    /// The text model that gives vectors and that a reference means now.
+    fn giving_vectors(&self, reference: &str) -> Result<Option<(Pinned, Text)>> {
+        let Ok(pinned) = self.resolve(reference) else { return Ok(None) };
+        let text = self.text(&pinned)?.filter(|text| text.task.gives_vectors());
+        Ok(text.map(|text| (pinned, text)))
     }
 
     /// What tells why a text model with an encoder of its own gives a class. It is loaded for that.
     pub(crate) fn explainer(&self, pinned: &Pinned) -> Result<Explainer> {
         let bases = |name: &str| self.encoders.prepared(Some(name));
         Explainer::load(&self.runtime()?, &self.registry, &pinned.name, pinned.version, &bases)
+    }
+
+    /// What a version of a text model is; `None` for a model of another kind.
+    pub(crate) fn text(&self, pinned: &Pinned) -> Result<Option<Text>> {
+        match self.registry.manifest(&pinned.name, pinned.version)?.kind {
+            Kind::Text(text) => Ok(Some(text)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A version of a text model with an encoder of its own, to be trained further.
+    pub(crate) fn again(&self, pinned: &Pinned, tune: Tune) -> Result<Base> {
+        let bases = |name: &str| self.encoders.prepared(Some(name));
+        Base::again(&self.registry, &pinned.name, pinned.version, tune, &bases)
     }
 
     /// The files of the encoder of this name.
@@ -325,7 +361,13 @@ impl Models {
 
     /// What is known of the encoder that a name, or none, stands for.
     pub(crate) fn encoder_facts(&self, name: Option<&str>) -> Result<encoders::Facts> {
-        self.encoders.facts(name)
+        match (self.encoders.facts(name), name) {
+            (Err(Error::NoSuchModel { name: asked, known }), Some(name)) => {
+                let found = self.giving_vectors(name)?.and_then(|(_, text)| text.tuned);
+                found.map(|tuned| tuned.facts().clone()).ok_or(Error::NoSuchModel { name: asked, known })
+            }
+            (found, _) => found,
+        }
     }
 
     /// Prepares a text encoder, a folder in the style of Hugging Face or sentence-transformers, and gives it a name.

@@ -6,11 +6,12 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions::core::named_struct;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
+use stratagem_models::text::Task;
 
 use crate::classify;
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type};
 use crate::error::Error;
-use crate::intake::Intake;
+use crate::intake::{self, Intake};
 use crate::models::{Held, Models};
 use crate::relation::{Constants, Expansion};
 
@@ -30,7 +31,8 @@ pub static DECLARATION: Function = Function {
         Column::new(
             PREDICTED,
             Type::Double,
-            "What `predict_ctr` returns for the row; of a text model the class, a text, by `ai.classify`; not of an uplift model.",
+            "What `predict_ctr` returns for the row; of a text model what `ai.classify`, `ai.estimate`, `ai.entities` or, for lists of words, \
+             `ai.tags` returns for its text; not of an uplift model.",
         )
         .nullable(),
         Column::new(
@@ -63,7 +65,23 @@ pub(crate) struct Predict {
     pub(crate) predict_ctr: Arc<ScalarUDF>,
     pub(crate) predict_cvr: Arc<ScalarUDF>,
     pub(crate) predict_uplift: Arc<ScalarUDF>,
-    pub(crate) classify: Arc<ScalarUDF>,
+    pub(crate) texts: Texts,
+}
+
+/// What is called of a text model, by its task.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    classify: Arc<ScalarUDF>,
+    estimate: Arc<ScalarUDF>,
+    entities: Arc<ScalarUDF>,
+    tags: Arc<ScalarUDF>,
+}
+
+impl Texts {
+    pub(crate) fn new(classify: &Arc<ScalarUDF>, estimate: &Arc<ScalarUDF>, entities: &Arc<ScalarUDF>, tags: &Arc<ScalarUDF>) -> Self {
+        let [classify, estimate, entities, tags] = [classify, estimate, entities, tags].map(Arc::clone);
+        Self { classify, estimate, entities, tags }
+    }
 }
 
 impl Expansion for Predict {
@@ -77,7 +95,7 @@ impl Expansion for Predict {
         let schema = input.schema();
         let scored = |(name, function): (&'static str, &Arc<ScalarUDF>)| (name, score(function, model, schema));
         let added = match held.intake() {
-            Intake::Text(column) => vec![(PREDICTED, self.class(model, column, schema)?)],
+            Intake::Text(texts) => vec![(PREDICTED, self.of_text(model, &held, texts, schema)?)],
             intake if intake.is_uplift() => vec![scored((UPLIFT, &self.predict_uplift))],
             intake => {
                 let both = [(PREDICTED, &self.predict_ctr), (PREDICTED_CVR, &self.predict_cvr)];
@@ -100,8 +118,10 @@ impl Expansion for Predict {
 }
 
 impl Predict {
-    /// The class of the text in the column of this name.
-    fn class(&self, model: &str, column: &str, query: &DFSchema) -> Result<Expr> {
+    /// What a text model gives for the text, or the words, in its column.
+    fn of_text(&self, model: &str, held: &Held, intake: &intake::Texts, query: &DFSchema) -> Result<Expr> {
+        let column = intake.column.as_str();
+        held.intake().check_task(held.pinned(), |task| !task.gives_vectors())?;
         let Some(text) = query.iter().find(|(_, field)| field.name() == column) else {
             let names: Vec<&str> = query.fields().iter().map(|field| field.name().as_str()).collect();
             return Err(Error::NoSuchColumn {
@@ -112,13 +132,19 @@ impl Predict {
             }
             .into());
         };
-        let position = |name: &str| classify::DECLARATION.position(name);
-        let given = classify::DECLARATION.parameters.iter().enumerate().map(|(place, _)| match place {
-            0 => Expr::from(text),
-            place if Some(place) == position("model") => lit(model),
+        let words = Type::Texts.accepts(text.1.data_type());
+        let (function, declaration) = match intake.task {
+            Task::Number { .. } => (&self.texts.estimate, &classify::estimate::DECLARATION),
+            Task::Tags if words => (&self.texts.tags, &classify::tagging::TAGS),
+            Task::Tags => (&self.texts.entities, &classify::tagging::ENTITIES),
+            _ => (&self.texts.classify, &classify::DECLARATION),
+        };
+        let given = declaration.parameters.iter().enumerate().map(|(place, parameter)| match parameter.name {
+            _ if place == 0 => Expr::from(text),
+            "model" => lit(model),
             _ => Expr::Literal(ScalarValue::Null, None),
         });
-        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.classify), given.collect())))
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), given.collect())))
     }
 }
 

@@ -245,7 +245,7 @@ struct Call {
 impl Call {
     fn plan(function: &'static Function, arguments: Vec<FunctionArg>, context: &mut dyn RelationPlannerContext) -> Result<Self> {
         let mut planned = Vec::with_capacity(arguments.len());
-        let mut input = None;
+        let mut input: Option<(LogicalPlan, String)> = None;
         let takes_query = function.parameters.iter().any(|parameter| parameter.role == Role::Query);
         for (parameter, argument) in function.parameters.iter().zip(arguments) {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument else {
@@ -255,7 +255,12 @@ impl Call {
                 (Role::Query, ast::Expr::Subquery(query)) => {
                     let inside = Some((function.name, parameter.name));
                     let text = query.to_string();
-                    input = Some((plan_query(query, context).map_err(|error| rewrite::within(inside, error))?, text));
+                    let plan = plan_query(query, context).map_err(|error| rewrite::within(inside, error))?;
+                    // The rows of a second query come after those of the first.
+                    input = Some(match input {
+                        None => (plan, text),
+                        Some((first, text)) => (both(function, parameter, first, plan)?, text),
+                    });
                     planned.push(Expr::Literal(ScalarValue::Utf8(None), None));
                 }
                 (_, value) => planned.push(context.sql_to_expr(value, &DFSchema::empty())?),
@@ -268,6 +273,21 @@ impl Call {
         };
         Ok(Self { arguments: planned, input, query })
     }
+}
+
+/// The rows of two queries, which have columns of the same names.
+fn both(function: &Function, parameter: &Parameter, first: LogicalPlan, second: LogicalPlan) -> Result<LogicalPlan> {
+    let names = |plan: &LogicalPlan| plan.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(", ");
+    let (own, other) = (names(&first), names(&second));
+    if own != other {
+        return Err(Error::InvalidValue {
+            object: format!("argument {} of {}", parameter.name, function.name),
+            reason: format!("has the columns {other}"),
+            hint: Some(format!("select the same ones as query: {own}")),
+        }
+        .into());
+    }
+    LogicalPlanBuilder::from(first).union(second)?.build()
 }
 
 fn plan_query(query: Box<Query>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {

@@ -40,6 +40,7 @@ mod scoring;
 mod strategies;
 mod teaching;
 mod texts;
+mod texts_of_tasks;
 mod training;
 mod tuning;
 mod uplift;
@@ -225,6 +226,17 @@ async fn every_example_runs() {
     .unwrap();
     let intent = "task => 'text_classification', base => 'minilm', method => 'lora', epochs => 1";
     shop.rows(&format!("SELECT * FROM finetune('intent', $$SELECT question, intent FROM questions$$, 'intent', {intent})")).await;
+    shop.run(
+        "CREATE TABLE reviews AS SELECT value AS review_id, 'note ' || value || CASE value % 2 WHEN 0 THEN ', fine' ELSE ', poor' END AS text, 1.0 + value % 2 AS \
+         stars FROM generate_series(1, 40)",
+    )
+    .await
+    .unwrap();
+    shop.rows("SELECT * FROM finetune('stars', $$SELECT text, stars FROM reviews$$, 'stars', task => 'regression', epochs => 1, ensembles => 1)").await;
+    shop.run("CREATE TABLE products AS SELECT value AS product_id, 'red Acme shoes ' || value AS title FROM generate_series(1, 80)").await.unwrap();
+    let tags = "task => 'token_classification', base => 'minilm', method => 'full', epochs => 4, learning_rate => 0.0003";
+    let words = "SELECT string_to_array(title, ' ') AS words, ARRAY['B-colour', 'B-brand', 'O', 'O'] AS tags FROM products";
+    shop.rows(&format!("SELECT * FROM finetune('titles', $${words}$$, 'tags', {tags})")).await;
     for function in crate::declaration::functions() {
         let rows = shop.run(function.example).await;
         assert!(rows.is_ok_and(|batches| batches.iter().any(|batch| batch.num_rows() > 0)), "{}", function.name);

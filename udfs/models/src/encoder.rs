@@ -8,10 +8,12 @@ mod memory;
 mod prepare;
 mod tokens;
 pub mod tune;
+mod words;
 
 pub use config::{Family, Pooling};
 pub use engine::{Embedded, Engine, Limits};
 pub use prepare::{Encoder, Facts};
+pub use words::Sentence;
 
 /// The cosine of the angle between two vectors of one length; `None` where one of them has no direction.
 pub fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {

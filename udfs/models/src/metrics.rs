@@ -60,6 +60,13 @@ pub(crate) fn class_log_loss(logits: &[f32], labels: &[f32], classes: usize) -> 
     logits.chunks_exact(classes.max(1)).zip(labels.chunks_exact(classes.max(1))).map(loss).sum::<f64>() / rows as f64
 }
 
+/// Mean log loss of labels in {0, 1} that do not exclude one another, from their logits; NaN without any.
+pub(crate) fn label_log_loss(logits: &[f32], labels: &[f32]) -> f64 {
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let loss = |(logit, label): (&f32, &f32)| softplus(f64::from(*logit)) - f64::from(*logit) * f64::from(*label);
+    logits.iter().zip(labels).map(loss).sum::<f64>() / labels.len() as f64
+}
+
 /// Mean squared error of numbers, each with its weight. NaN without rows.
 pub(crate) fn squared_error(predictions: &[f32], numbers: &[f32], weights: &[f32]) -> f64 {
     let weight: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();

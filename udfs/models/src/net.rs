@@ -128,6 +128,8 @@ pub(crate) struct Net {
     pub(crate) experts: usize,
     /// `dcnv2` only: classes of which a row has one, with a logit each; 0 for a probability of its own.
     pub(crate) classes: usize,
+    /// Whether a row may have none or several of the classes.
+    pub(crate) several: bool,
 }
 
 /// A weight of a net.
@@ -358,6 +360,10 @@ impl Net {
 
     fn loss(&self, graph: &mut Graph, output: Output, logits: Tensor, labels: Tensor, row_weights: Tensor) -> Result<Tensor> {
         let mut losses = match (output, self.model_type.tasks()) {
+            _ if self.several => {
+                let losses = graph.binary_cross_entropy(logits, labels)?;
+                graph.reduce_mean(losses, &[1], true)?
+            }
             _ if self.classes > 0 => class_entropy(graph, logits, labels)?,
             (Output::Number, _) => {
                 let errors = graph.sub(logits, labels)?;
@@ -375,7 +381,7 @@ impl Net {
     }
 }
 
-/// The cross-entropy `[n, 1]` of classes: labels are shares of a row that add up to 1.
+/// The cross-entropy of classes along the last axis, which becomes 1: labels are shares that add up to 1.
 pub(crate) fn class_entropy(graph: &mut Graph, logits: Tensor, labels: Tensor) -> Result<Tensor> {
     // Softmax rounds the probability of a class that is out of the question to 0, which has no logarithm.
     let (least, sign) = (graph.scalar(1e-7), graph.scalar(-1.0));
@@ -383,7 +389,8 @@ pub(crate) fn class_entropy(graph: &mut Graph, logits: Tensor, labels: Tensor) -
     let shares = graph.add(shares, least)?;
     let logs = graph.log(shares)?;
     let weighted = graph.mul(logs, labels)?;
-    let sum = graph.reduce_sum(weighted, &[1], true)?;
+    let last = graph.shape(weighted).rank() - 1;
+    let sum = graph.reduce_sum(weighted, &[last], true)?;
     graph.mul(sum, sign)
 }
 

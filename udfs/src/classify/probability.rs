@@ -7,7 +7,7 @@ use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ScalarFunctionArgs, ScalarUDF};
 use stratagem_models::model::Model;
 
-use super::Classify;
+use super::{Classify, What};
 use crate::declaration::{Failure, Function, Kind, Parameter, Returns, Type};
 use crate::encoder;
 use crate::error::Error;
@@ -30,7 +30,7 @@ pub static DECLARATION: Function = Function {
     returns: Returns::Value(Type::Double),
     summary: "The probability that a text is of a class, by a trained text model",
     docs: "For thresholds, rankings and metrics: `auc(label, ai.class_probability(text, 'bad', 'review'))`. The probabilities of all classes add up to 1, and \
-           `ai.classify` gives the class with the highest. NULL where the text or the class is NULL.",
+           `ai.classify` gives the class with the highest; labels of which a text may have several have probabilities of their own. NULL where the text or the class is NULL.",
     example: "SELECT question, ai.class_probability(question, 'refund', 'intent') AS p FROM questions ORDER BY p DESC LIMIT 10",
     errors: &[
         Failure { sqlstate: "42704", when: "the model does not exist" },
@@ -41,7 +41,7 @@ pub static DECLARATION: Function = Function {
 
 /// The SQL function over the models of a server.
 pub(crate) fn function(models: &Arc<Models>) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Classify::new(models, &DECLARATION)))
+    Arc::new(ScalarUDF::from(Classify::new(models, &DECLARATION, What::Probability)))
 }
 
 /// The probabilities of the classes that the arguments name.

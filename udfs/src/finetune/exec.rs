@@ -319,7 +319,7 @@ fn train(
 fn last(trained: &Trained) -> Progress {
     let kept = Progress { member: trained.options().ensembles, ..trained.kept().clone() };
     if let Kind::Text(text) = trained.kind() {
-        return Progress { validation_loss: text.evaluation.as_ref().map(|whole| whole.logloss), ..kept };
+        return Progress { validation_loss: text.loss(), ..kept };
     }
     match trained.evaluation() {
         Some(whole) => Progress { validation_loss: Some(whole.logloss), validation_auc: whole.auc, ..kept },

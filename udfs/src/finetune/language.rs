@@ -11,7 +11,7 @@ use stratagem_models::features::Column as RawColumn;
 use stratagem_models::language::tune::{self, Base, Objective, Tune};
 
 use super::texts::{Read, Seen};
-use super::{Answer, Label, column};
+use super::{Answer, Label, column, missing_label};
 use crate::declaration::{Type, sql_type};
 use crate::error::{Error, Result};
 use crate::models::Models;
@@ -22,6 +22,9 @@ pub(super) const OWN: [&str; 5] = ["prompt", "system", "rejected", "chat", "beta
 
 /// Arguments of other tasks.
 const OTHERS: [&str; 7] = ["conversion", "treatment", "learner", "propensity", "features", "transform", "history"];
+
+/// Arguments of the training of encoders.
+const ENCODERS: [&str; 3] = ["accumulation", "layer_decay", "r_drop"];
 
 /// What a language model is trained on.
 #[derive(Debug)]
@@ -57,11 +60,15 @@ impl Language {
         if let Some(other) = OTHERS.iter().find(|argument| arguments.optional_text(argument).is_some()) {
             return Err(invalid(other, format!("is not for {objective}"), "leave it out"));
         }
+        if let Some(other) = ENCODERS.iter().find(|argument| !arguments.literal(argument).is_null()) {
+            let hint = "leave it out; a large batch_size is computed in parts already";
+            return Err(invalid(other, format!("is not for {objective}"), hint));
+        }
         match arguments.optional_text("method") {
             None | Some("lora") => {}
             Some(other) => return Err(invalid("method", format!("is '{other}'"), "a language model is trained by 'lora'")),
         }
-        let name = arguments.text("label")?;
+        let name = arguments.optional_text("label").ok_or_else(missing_label)?;
         let label = text_column(name, "label", schema)?;
         let mut completions = vec![label];
         match (objective, arguments.optional_text("rejected")) {

@@ -86,8 +86,8 @@ pub(super) fn evaluations(trained: &Trained) -> Vec<Evaluation> {
 pub(super) fn text(text: &Text) -> Vec<Evaluation> {
     let mut figures = Vec::new();
     if let Some(whole) = &text.evaluation {
-        let truncated = text.truncated as f64;
-        let of = [("logloss", whole.logloss), ("accuracy", whole.accuracy), ("macro_f1", whole.macro_f1), ("truncated_texts", truncated)];
+        let truncated = [("truncated_texts", text.truncated as f64)];
+        let of = whole.figures.iter().map(|(metric, value)| (metric.as_str(), *value)).chain(truncated);
         figures.extend(of.map(|(metric, value)| evaluation("validation", metric, Some(value), whole.rows)));
     }
     if let Some(tuned) = &text.tuned {

@@ -57,13 +57,13 @@ pub(super) async fn read(
     };
     let bound = fitted.as_ref().map(|fitted| fitted.bind(training.name.as_str(), input.schema().fields(), &[])).transpose()?;
     let bound = bound.map(Arc::new);
-    let classes: Arc<[String]> = match &training.texts {
-        Some(texts) => texts.classes(input, context).await?.into(),
-        None => Arc::default(),
-    };
     let base = match &training.texts {
         Some(texts) => texts.base(models).await?,
         None => None,
+    };
+    let classes: Arc<[String]> = match &training.texts {
+        Some(texts) => texts.classes(input, context, base.as_deref()).await?.into(),
+        None => Arc::default(),
     };
     let language = match &training.language {
         Some(language) => Some(language.base(models).await?),
@@ -80,7 +80,8 @@ pub(super) async fn read(
         reading.spawn(async move {
             match (&training.texts, &training.language, &language) {
                 (Some(texts), ..) => {
-                    let reader = Reader { models: &models, texts, base: base.as_ref(), classes: &classes };
+                    let label = training.labels.first().map(|label| label.name.as_str()).unwrap_or_default();
+                    let reader = Reader { models: &models, texts, base: base.as_ref(), classes: &classes, label };
                     read_texts(&training, &Texts::Classes(reader), stream, own, &scratch).await
                 }
                 (None, Some(language), Some(base)) => {
@@ -192,7 +193,7 @@ async fn read_texts(
         let split = training.split.map(|column| features::split(batch.column(column))).transpose()?.unwrap_or_default();
         let split = if split.is_empty() { split } else { read.rows.iter().map(|row| split[*row]).collect() };
         part.rows += read.rows.len();
-        part.nulls[0] += read.nulls;
+        part.nulls.iter_mut().for_each(|nulls| *nulls += read.nulls);
         part.seen.add(read.seen);
         if read.batch.rows > 0 {
             part.collector.push(&Block { batch: read.batch, labels: read.labels, split });

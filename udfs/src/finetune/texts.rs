@@ -1,33 +1,34 @@
-//! The arguments and the rows of a text model.
+//! The arguments of a text model, and the columns that it is trained on.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::common::runtime::{JoinSet, SpawnedTask};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result as EngineResult};
-use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use futures::StreamExt;
+use stratagem_models::click::TrainOptions;
 use stratagem_models::encoder::tune::{self, Base, Method, Tune};
-use stratagem_models::features::{Batch, Column as RawColumn};
-use stratagem_models::text::{self, MOST_CLASSES, Text};
+use stratagem_models::features::Column as RawColumn;
+use stratagem_models::text::{self, Task, Text};
 
-use super::{Answer, Label, column};
+use super::{Answer, Label, column, missing_label};
 use crate::declaration::{Type, sql_type};
-use crate::encoder;
 use crate::error::{Error, Result};
-use crate::gather::joined;
-use crate::models::Models;
+use crate::models::{Models, Pinned};
 use crate::relation::Constants;
+
+mod read;
+mod spans;
+
+pub(super) use read::{Read, Reader, Seen};
 
 /// The value of `base` for n-grams.
 const NGRAM: &str = "ngram";
 
+/// The values of `task` for text models.
+pub(super) const TASKS: [&str; 4] = ["text_classification", "token_classification", "similarity", "regression"];
+
 /// Arguments that are for text models only.
-pub(super) const OWN: [&str; 5] = ["method", "rank", "alpha", "targets", "max_length"];
+pub(super) const OWN: [&str; 8] = ["method", "rank", "alpha", "targets", "max_length", "accumulation", "layer_decay", "r_drop"];
 
 /// Arguments of other tasks.
 const OTHERS: [&str; 7] = ["conversion", "treatment", "learner", "propensity", "features", "transform", "history"];
@@ -35,130 +36,251 @@ const OTHERS: [&str; 7] = ["conversion", "treatment", "learner", "propensity", "
 /// What a text model is trained on.
 #[derive(Debug)]
 pub(super) struct Texts {
-    /// The column of the texts, and that of their classes.
+    task: Task,
+    form: Form,
+    /// The column of the texts.
     text: usize,
-    class: usize,
-    /// The encoder whose vectors are read; none for n-grams.
+    /// That of what is to be learned; none of pairs that are only to be near.
+    label: Option<usize>,
+    /// The encoder whose vectors are read, or which is trained; none for n-grams.
     encoder: Option<String>,
     /// How that encoder is trained; none if it stays as it is.
     tune: Option<Tune>,
+    /// The version to go on from.
+    again: Option<Pinned>,
 }
 
-/// What was read of some rows.
-pub(super) struct Read {
-    pub(super) batch: Batch,
-    /// A label for each class.
-    pub(super) labels: Vec<f32>,
-    /// The rows that have a text, by their number.
-    pub(super) rows: Vec<usize>,
-    pub(super) nulls: usize,
-    pub(super) seen: Seen,
-}
-
-/// What the client should know of the texts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
-    /// Without a text.
-    pub(super) blank: usize,
-    /// Of which only the beginning was read.
-    pub(super) truncated: u64,
-}
-
-impl Seen {
-    pub(super) fn add(&mut self, other: Self) {
-        self.blank += other.blank;
-        self.truncated += other.truncated;
-    }
+/// What a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A text.
+    Text,
+    /// A list of words, with as many tags.
+    Words,
+    /// A text, with spans of its characters.
+    Spans,
+    /// A text, and another one in this column.
+    Pair(usize),
 }
 
 fn invalid(argument: &str, reason: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::InvalidValue { object: format!("argument {argument} of finetune"), reason: reason.into(), hint: Some(hint.into()) }
 }
 
-/// Checks the arguments: the texts, their label, and the columns of a training.
-pub(super) fn plan(
-    models: &Models,
-    arguments: &Constants,
+/// What reads the texts, and how it is trained.
+#[derive(Debug)]
+pub(super) struct Plan {
+    encoder: Option<String>,
     tune: Option<Tune>,
-    schema: &Schema,
-    mark: Option<usize>,
-) -> Result<(Texts, Label, Vec<RawColumn>)> {
-    if let Some(other) = OTHERS.iter().find(|argument| arguments.optional_text(argument).is_some()) {
-        return Err(invalid(other, "is not for text classification", "leave it out"));
+    again: Option<Pinned>,
+}
+
+impl Plan {
+    pub(super) fn new(models: &Models, arguments: &Constants) -> Result<Self> {
+        let again = again(models, arguments)?;
+        let encoder = match &again {
+            Some((_, text)) => text.encoder.clone(),
+            None => base(arguments).map(str::to_owned),
+        };
+        let tune = tune(arguments, again.as_ref().map(|(_, text)| text))?;
+        let task = arguments.text("task")?;
+        if matches!(task, "token_classification" | "similarity") && tune.is_none() {
+            let hint = "write base => 'minilm', method => 'full' (or 'lora') with it";
+            return Err(invalid("task", format!("is '{task}', which trains an encoder"), hint));
+        }
+        Ok(Self { encoder, tune, again: again.map(|(pinned, _)| pinned) })
     }
-    let name = arguments.text("label")?;
-    let class = column(name, "label", schema)?;
-    let of = schema.field(class).data_type();
-    if of.is_nested() || of.is_null() || of.is_floating() {
-        return Err(Error::WrongType {
-            object: format!("label column \"{name}\""),
-            actual: sql_type(of),
-            detail: Some("a class is text, a whole number or a boolean".to_owned()),
-            hint: Some(format!("write {name}::text")),
-        });
+
+    /// The usual options.
+    pub(super) fn usual(&self) -> TrainOptions {
+        match &self.tune {
+            Some(tune) => Tune::options(tune.method),
+            None if self.encoder.is_none() => text::usual(),
+            None => TrainOptions::default(),
+        }
     }
-    let others = || (0..schema.fields().len()).filter(|position| *position != class && Some(*position) != mark);
-    let text = match others().collect::<Vec<_>>().as_slice() {
-        [text] => *text,
-        [] => return Err(Error::value("the query", "has no column besides the label")),
+
+    /// Checks the columns of the query: the texts, their label, and the columns of a training.
+    pub(super) fn columns(
+        self,
+        models: &Models,
+        arguments: &Constants,
+        schema: &Schema,
+        mark: Option<usize>,
+    ) -> Result<(Texts, Vec<Label>, Vec<RawColumn>)> {
+        if let Some(other) = OTHERS.iter().find(|argument| arguments.optional_text(argument).is_some()) {
+            return Err(invalid(other, "is not for text models", "leave it out"));
+        }
+        let task = arguments.text("task")?;
+        let name = match (task, arguments.optional_text("label")) {
+            ("similarity", name) => name,
+            (_, Some(name)) => Some(name),
+            (_, None) => return Err(missing_label()),
+        };
+        let label = name.map(|name| column(name, "label", schema)).transpose()?;
+        let others: Vec<usize> =
+            (0..schema.fields().len()).filter(|position| Some(*position) != label && Some(*position) != mark).collect();
+        let (text, form) = sources(task, &others, label, schema)?;
+        let (task, answer) = match (name, label) {
+            (Some(name), Some(label)) => learned(task, form, name, schema.field(label).data_type())?,
+            _ => (Task::Pairs, Answer::Binary),
+        };
+        let field = schema.field(text);
+        let dimension = self.encoder.as_deref().filter(|_| self.tune.is_none());
+        let dimension = dimension.map(|name| models.encoder_facts(Some(name))).transpose()?.map(|facts| facts.dimension);
+        let columns = match &self.tune {
+            Some(_) => tune::columns(field.name(), if form == Form::Words { "text[]" } else { "text" }, task),
+            None => text::columns(field.name(), dimension),
+        };
+        let labels = name.zip(label).map(|(name, column)| Label { column, name: name.to_owned(), role: "label", answer });
+        let Self { encoder, tune, again } = self;
+        Ok((Texts { task, form, text, label, encoder, tune, again }, labels.into_iter().collect(), columns))
+    }
+}
+
+/// The column of the texts, and what a row holds.
+fn sources(task: &str, others: &[usize], label: Option<usize>, schema: &Schema) -> Result<(usize, Form)> {
+    let names = || others.iter().map(|position| schema.field(*position).name().as_str()).collect::<Vec<_>>().join(", ");
+    let besides = if label.is_some() { " besides the label" } else { "" };
+    let pair = task == "similarity";
+    let (text, other) = match others {
+        [] => return Err(Error::value("the query", format!("has no column{besides}"))),
+        [text] if !pair => (*text, None),
+        [text, other] if pair => (*text, Some(*other)),
         more => {
-            let names: Vec<&str> = more.iter().map(|position| schema.field(*position).name().as_str()).collect();
-            let reason = format!("has {} columns besides the label: {}", names.len(), names.join(", "));
-            return Err(invalid("query", reason, "select the text and the label only"));
+            let hint = if pair { "select two texts, and perhaps a label" } else { "select the text and the label only" };
+            let columns = if more.len() == 1 { "column" } else { "columns" };
+            return Err(invalid("query", format!("has {} {columns}{besides}: {}", more.len(), names()), hint));
         }
     };
-    let field = schema.field(text);
-    if !Type::Text.accepts(field.data_type()) || field.data_type().is_null() {
-        return Err(Error::WrongType {
-            object: format!("column \"{}\"", field.name()),
-            actual: sql_type(field.data_type()),
-            detail: Some("a text model is trained on texts".to_owned()),
-            hint: None,
-        });
+    let words = task == "token_classification" && Type::Texts.accepts(schema.field(text).data_type());
+    for position in [Some(text), other].into_iter().flatten().filter(|_| !words) {
+        let field = schema.field(position);
+        if !Type::Text.accepts(field.data_type()) || field.data_type().is_null() {
+            let detail =
+                if task == "token_classification" { "words are a text, or a list of texts" } else { "a text model is trained on texts" };
+            return Err(Error::WrongType {
+                object: format!("column \"{}\"", field.name()),
+                actual: sql_type(field.data_type()),
+                detail: Some(detail.to_owned()),
+                hint: None,
+            });
+        }
     }
-    let encoder = base(arguments).map(str::to_owned);
-    let dimension = encoder.as_deref().map(|name| models.encoder_facts(Some(name))).transpose()?.map(|facts| facts.dimension);
-    let columns = match tune {
-        Some(_) => tune::columns(field.name()),
-        None => text::columns(field.name(), dimension),
+    Ok((
+        text,
+        match (words, task, other) {
+            (true, ..) => Form::Words,
+            (false, "token_classification", _) => Form::Spans,
+            (_, _, Some(other)) => Form::Pair(other),
+            (_, _, None) => Form::Text,
+        },
+    ))
+}
+
+/// What a label column of this type is learned as.
+fn learned(task: &str, form: Form, name: &str, of: &DataType) -> Result<(Task, Answer)> {
+    let texts = of.is_nested() && Type::Texts.accepts(of);
+    let (found, detail, hint) = match task {
+        "regression" | "similarity" => {
+            let found = (of.is_numeric() && !of.is_null()).then_some(if task == "regression" { Task::NUMBER } else { Task::Likeness });
+            (found.map(|task| (task, Answer::Number)), "a label of this task is a number", format!("write {name}::double precision"))
+        }
+        "token_classification" if form == Form::Words => (
+            texts.then_some((Task::Tags, Answer::Binary)),
+            "the tags of words are a list of texts",
+            "write ARRAY['B-brand', 'O', ...]".to_owned(),
+        ),
+        "token_classification" => {
+            let spans = spans::Fields::of(of).is_some();
+            let hint = "write ARRAY[named_struct('start', 1, 'length', 4, 'label', 'brand'), ...]".to_owned();
+            (spans.then_some((Task::Tags, Answer::Binary)), "the spans of a text are a list of rows of start, length and label", hint)
+        }
+        _ if texts => (Some((Task::Labels, Answer::Binary)), "", String::new()),
+        _ => {
+            let fits = !(of.is_nested() || of.is_null() || of.is_floating());
+            let detail = "a class is text, a whole number or a boolean, and several of them a list of texts";
+            (fits.then_some((Task::Class, Answer::Binary)), detail, format!("write {name}::text"))
+        }
     };
-    let label = Label { column: class, name: name.to_owned(), role: "label", answer: Answer::Binary };
-    Ok((Texts { text, class, encoder, tune }, label, columns))
+    found.ok_or_else(|| Error::WrongType {
+        object: format!("label column \"{name}\""),
+        actual: sql_type(of),
+        detail: Some(detail.to_owned()),
+        hint: Some(hint),
+    })
 }
 
 /// The encoder that the arguments name.
-pub(super) fn base(arguments: &Constants) -> Option<&str> {
+fn base(arguments: &Constants) -> Option<&str> {
     arguments.optional_text("base").filter(|base| *base != NGRAM)
 }
 
-/// How the encoder is to be trained, if it is.
-pub(super) fn tune(arguments: &Constants) -> Result<Option<Tune>> {
+/// The version of a text model that `base` names, if it is one and no encoder.
+fn again(models: &Models, arguments: &Constants) -> Result<Option<(Pinned, Text)>> {
+    let Some(base) = base(arguments) else { return Ok(None) };
+    if models.is_encoder(base) {
+        return Ok(None);
+    }
+    let Ok(pinned) = models.resolve(base) else {
+        // An encoder is what is meant, unless a version is.
+        return if base.contains('@') { models.resolve(base).map(|_| None).map_err(Error::from) } else { Ok(None) };
+    };
+    match models.text(&pinned)? {
+        Some(text) if text.tuned.is_some() => Ok(Some((pinned, text))),
+        _ => {
+            let reason = format!("is '{base}', which has no encoder of its own");
+            Err(invalid("base", reason, "go on from a text model that was trained by method 'full' or 'lora', or name one of ml.encoders"))
+        }
+    }
+}
+
+/// How the encoder is to be trained, if it is; of a version that the training goes on from as it was.
+fn tune(arguments: &Constants, again: Option<&Text>) -> Result<Option<Tune>> {
+    let before = again.and_then(|text| text.tuned.as_ref()).map(|tuned| tuned.tune.clone());
     let method = match (arguments.optional_text("method"), base(arguments)) {
+        (None, Some(_)) if before.is_some() => before.as_ref().map(|tune| tune.method),
         (None | Some("head"), Some(_)) | (None | Some("full"), None) => None,
-        (Some("full"), Some(_)) => Some(Method::Full),
-        (Some("lora"), Some(_)) => Some(Method::Lora),
-        (Some(method @ ("head" | "lora")), None) => {
+        (Some(method @ ("full" | "lora" | "adalora" | "adapter" | "prefix")), Some(_)) => Some(method.parse::<Method>()?),
+        (Some(method @ ("head" | "lora" | "adalora" | "adapter" | "prefix")), None) => {
             return Err(invalid("method", format!("is '{method}', which needs an encoder"), "name one of ml.encoders: base => 'minilm'"));
         }
-        (Some(other), _) => return Err(invalid("method", format!("is '{other}'"), "one of: head, full, lora")),
+        (Some(other), _) => return Err(invalid("method", format!("is '{other}'"), "one of: head, full, lora, adalora, adapter, prefix")),
     };
-    let changes = ["rank", "alpha", "targets"];
-    let idle = OWN[1..].iter().find(|argument| {
-        let read = method.is_some_and(|method| method == Method::Lora || !changes.contains(argument));
-        !read && !arguments.literal(argument).is_null()
-    });
-    if let Some(argument) = idle {
-        let hint = if changes.contains(argument) { "write method => 'lora' with it" } else { "write method => 'full' or 'lora' with it" };
+    let low = method.is_some_and(|method| matches!(method, Method::Lora | Method::Adalora));
+    let reads = |argument: &str| match argument {
+        "rank" => method.is_some_and(|method| method != Method::Full),
+        "alpha" | "targets" => low,
+        _ => method.is_some(),
+    };
+    let given = |argument: &str| !arguments.literal(argument).is_null();
+    if let Some(argument) = OWN[1..].iter().find(|argument| !reads(argument) && given(argument)) {
+        let hint = match *argument {
+            "rank" | "alpha" | "targets" => "write method => 'lora' with it",
+            _ => "write method => 'full' or 'lora' with it",
+        };
         return Err(invalid(argument, "is not for this method", hint));
     }
     let Some(method) = method else { return Ok(None) };
-    let mut tune = Tune::new(method);
-    tune.rank = arguments.count("rank")?.unwrap_or(tune.rank);
-    tune.alpha = arguments.optional_double("alpha").map_or(2.0 * tune.rank as f32, |alpha| alpha as f32);
+    if before.is_some()
+        && let Some(argument) = ["rank", "alpha", "targets"].into_iter().find(|argument| given(argument))
+    {
+        return Err(invalid(argument, "is that of the version to go on from", "leave it out"));
+    }
+    let mut tune = before.unwrap_or_else(|| Tune::new(method));
+    tune.method = method;
+    if let Some(rank) = arguments.count("rank")? {
+        tune.rank = rank;
+        tune.alpha = 2.0 * rank as f32;
+    }
+    tune.alpha = arguments.optional_double("alpha").map_or(tune.alpha, |alpha| alpha as f32);
     if let Some(targets) = arguments.optional_text("targets") {
         tune.targets = targets.split(',').map(|target| target.trim().parse()).collect::<Result<_, _>>()?;
     }
     tune.max_length = arguments.count("max_length")?.unwrap_or(tune.max_length);
+    tune.accumulation = arguments.count("accumulation")?.unwrap_or(1);
+    tune.layer_decay = arguments.optional_double("layer_decay").map_or(1.0, |decay| decay as f32);
+    tune.r_drop = arguments.optional_double("r_drop").map_or(0.0, |share| share as f32);
     tune.check()?;
     Ok(Some(tune))
 }
@@ -166,7 +288,7 @@ pub(super) fn tune(arguments: &Constants) -> Result<Option<Tune>> {
 impl Texts {
     /// What the model is, before it is trained.
     pub(super) fn model(&self, classes: Vec<String>, seen: Seen) -> Text {
-        Text { classes, encoder: self.encoder.clone(), truncated: seen.truncated, evaluation: None, tuned: None }
+        Text { task: self.task, classes, encoder: self.encoder.clone(), truncated: seen.truncated, evaluation: None, tuned: None }
     }
 
     /// How the encoder is trained, if it is.
@@ -177,98 +299,22 @@ impl Texts {
     /// The encoder that is to be trained.
     pub(super) async fn base(&self, models: &Arc<Models>) -> EngineResult<Option<Arc<Base>>> {
         let (Some(encoder), Some(tune)) = (self.encoder.clone(), self.tune.clone()) else { return Ok(None) };
-        let models = Arc::clone(models);
-        let opening = SpawnedTask::spawn_blocking(move || Base::new(models.encoder_files(&encoder)?, tune)).join_unwind().await;
+        let (models, again) = (Arc::clone(models), self.again.clone());
+        let open = move || match again {
+            Some(pinned) => models.again(&pinned, tune),
+            None => Base::new(models.encoder_files(&encoder)?, tune),
+        };
+        let opening = SpawnedTask::spawn_blocking(open).join_unwind().await;
         let base = opening.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?;
+        if let Some(before) = base.text().filter(|before| !alike(before.task, self.task)) {
+            let reason = format!("is a model of another task: {:?}", before.task).to_lowercase();
+            return Err(invalid("base", reason, "go on with the task that it was trained for").into());
+        }
         Ok(Some(Arc::new(base)))
     }
-
-    /// The classes of all rows, sorted.
-    pub(super) async fn classes(&self, input: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> EngineResult<Vec<String>> {
-        let mut reading = JoinSet::new();
-        for partition in 0..input.output_partitioning().partition_count() {
-            let mut stream = input.execute(partition, Arc::clone(context))?;
-            let class = self.class;
-            reading.spawn(async move {
-                let mut classes = BTreeSet::new();
-                while let Some(batch) = stream.next().await {
-                    let column = cast(batch?.column(class), &DataType::Utf8)?;
-                    for own in column.as_string::<i32>().iter().flatten() {
-                        if !classes.contains(own) {
-                            classes.insert(own.to_owned());
-                        }
-                    }
-                    check(classes.len())?;
-                }
-                EngineResult::Ok(classes)
-            });
-        }
-        let mut classes = BTreeSet::new();
-        while let Some(own) = reading.join_next().await {
-            classes.extend(joined(own)?);
-        }
-        check(classes.len())?;
-        Ok(classes.into_iter().collect())
-    }
 }
 
-/// Reads the texts of a training.
-pub(super) struct Reader<'a> {
-    pub(super) models: &'a Arc<Models>,
-    pub(super) texts: &'a Texts,
-    /// The encoder that is to be trained.
-    pub(super) base: Option<&'a Arc<Base>>,
-    pub(super) classes: &'a [String],
-}
-
-impl Reader<'_> {
-    /// The rows of a batch that have a text.
-    pub(super) async fn read(&self, batch: &RecordBatch) -> EngineResult<Read> {
-        let Self { models, texts: Texts { text, class, encoder, .. }, base, classes } = self;
-        let texts = cast(batch.column(*text), &DataType::Utf8)?;
-        let own = cast(batch.column(*class), &DataType::Utf8)?;
-        let (texts, own): (&StringArray, &StringArray) = (texts.as_string(), own.as_string());
-        let rows: Vec<usize> = (0..batch.num_rows()).filter(|row| texts.is_valid(*row) && !texts.value(*row).trim().is_empty()).collect();
-        let mut labels = vec![0.0; rows.len() * classes.len()];
-        let mut nulls = 0;
-        for (labels, row) in labels.chunks_exact_mut(classes.len().max(1)).zip(&rows) {
-            let place = own.is_valid(*row).then(|| classes.binary_search_by(|class| class.as_str().cmp(own.value(*row))));
-            match place {
-                Some(Ok(place)) => labels[place] = 1.0,
-                // Of a query that gives other rows when it is run again.
-                Some(Err(_)) => return Err(Error::value("the query", "has other labels when it is run again").into()),
-                None => nulls += 1,
-            }
-        }
-        let mut seen = Seen { blank: batch.num_rows() - rows.len(), truncated: 0 };
-        let chosen = rows.iter().map(|row| texts.value(*row));
-        let batch = match (encoder, base) {
-            (Some(_), Some(base)) => {
-                let (base, texts): (_, Vec<String>) = (Arc::clone(*base), chosen.map(str::to_owned).collect());
-                let reading = SpawnedTask::spawn_blocking(move || base.read(texts.iter().map(String::as_str))).join_unwind().await;
-                let read = reading.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?;
-                seen.truncated = read.1;
-                read.0
-            }
-            (None, _) => {
-                let (batch, truncated) = text::grams(chosen);
-                seen.truncated = truncated;
-                batch
-            }
-            (Some(encoder), None) => {
-                let embedded = encoder::vectors(models, Some(encoder), chosen.map(str::to_owned).collect()).await?;
-                seen.truncated = embedded.truncated as u64;
-                text::numbers(embedded.vectors.iter().map(|vector| &**vector))
-            }
-        };
-        Ok(Read { batch, labels, rows, nulls, seen })
-    }
-}
-
-fn check(classes: usize) -> Result<()> {
-    if classes <= MOST_CLASSES {
-        return Ok(());
-    }
-    let reason = format!("has more than {MOST_CLASSES} values");
-    Err(invalid("label", reason, "a label names one of a few classes"))
+/// Whether two tasks are the same but for what was found in rows.
+fn alike(a: Task, b: Task) -> bool {
+    std::mem::discriminant(&a) == std::mem::discriminant(&b)
 }

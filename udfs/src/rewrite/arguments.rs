@@ -157,7 +157,8 @@ pub(super) fn positions(function: &'static Function, bound: Bound, mut row: Opti
             (None, Presence::Optional) => break,
             (None, Presence::Required) => return Err(missing(function, parameter)),
         };
-        let value = if parameter.role == Role::Query { subquery(function, parameter, value)? } else { value };
+        let left_out = matches!(parameter.presence, Presence::Default(_)) && is_null(&value);
+        let value = if parameter.role == Role::Query && !left_out { subquery(function, parameter, value)? } else { value };
         arguments.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)));
     }
     Ok(arguments)
@@ -177,6 +178,10 @@ fn parse_literal(literal: &str) -> Expr {
         .try_with_sql(literal)
         .and_then(|mut parser| parser.parse_expr())
         .expect("defaults in declarations are SQL literals, every one is bound by a test")
+}
+
+fn is_null(value: &Expr) -> bool {
+    matches!(value, Expr::Value(value) if value.value == Value::Null)
 }
 
 /// The query of a query argument, as a subquery.

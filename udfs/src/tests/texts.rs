@@ -124,7 +124,7 @@ async fn what_no_text_model_can_be_made_of_is_refused_with_the_way_out() {
         (from("SELECT question, topic FROM questions", ", base => 'minillm'"), "model \"minillm\" does not exist", "minilm"),
         (from("SELECT question, topic FROM questions", ", method => 'head'"), "method", "base => 'minilm'"),
         (from("SELECT question, topic FROM questions", ", metric => 'auc'"), "metric", ""),
-        (from("SELECT question, topic FROM questions", ", treatment => 'id'"), "is not for text classification", "leave it out"),
+        (from("SELECT question, topic FROM questions", ", treatment => 'id'"), "is not for text models", "leave it out"),
         (from("SELECT question, nullif(topic, 'payment') AS topic FROM questions", ""), "NULL", "IS NOT NULL"),
         ("SELECT ai.classify('x')".to_owned(), "argument labels of ai.classify is NULL", "model => ..."),
         ("SELECT ai.classify('x', model => 'nothing')".to_owned(), "model \"nothing\" does not exist", ""),
@@ -133,8 +133,17 @@ async fn what_no_text_model_can_be_made_of_is_refused_with_the_way_out() {
         assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{sql}: {refusal:?}");
     }
     shop.run(&training("")).await.unwrap();
-    let refusal = shop.refusal("SELECT * FROM ml.explain_predict('topic', query => $$SELECT question FROM questions$$)").await;
-    assert!(refusal.message.contains("has no encoder of its own") && refusal.hint.contains("method => 'full'"), "{refusal:?}");
+    for method in ["integrated_gradients", "attention"] {
+        let refusal = shop
+            .refusal(&format!(
+                "SELECT * FROM ml.explain_predict('topic', query => $$SELECT question FROM questions$$, method => '{method}')"
+            ))
+            .await;
+        assert!(refusal.message.contains("has no encoder of its own") && refusal.hint.contains("method => 'full'"), "{refusal:?}");
+    }
+    // A model without an encoder of its own is explained by what its probability loses.
+    let spoken = "SELECT token FROM ml.explain_predict('topic', query => $$SELECT 'the parcel' AS question$$, class => 'delivery') ORDER BY attribution DESC";
+    assert_eq!(shop.rows(spoken).await[0], ["parcel"]);
     let refusal = shop.refusal("SELECT predict_ctr('topic', q) FROM questions q").await;
     assert!(refusal.message.contains("is a text model") && refusal.hint.contains("ai.classify"), "{refusal:?}");
     shop.run(

@@ -61,6 +61,14 @@ async fn an_encoder_is_trained_whole_and_by_changes_and_serves_after_a_restart()
     for model in ["'topic@1'", "'topic@2'"] {
         assert_eq!(shop.rows(&explained.replace("'topic'", model)).await, [["payment", "4", "true", "true"]], "{model}");
     }
+    let attended = "SELECT count(*), sum(attribution) BETWEEN 0.05 AND 1, min(class) FROM ml.explain_predict('topic', query => $$SELECT 'they charged my card' AS \
+                    question$$, method => 'attention')";
+    assert_eq!(shop.rows(attended).await, [["4", "true", "payment"]]);
+    let left_out = "SELECT token FROM ml.explain_predict('topic', query => $$SELECT 'they charged my card' AS question$$, method => 'occlusion', class => \
+                    'payment') ORDER BY attribution DESC LIMIT 2";
+    let mut left_out: Vec<String> = shop.rows(left_out).await.concat();
+    left_out.sort();
+    assert_eq!(left_out, ["card", "charged"]);
     for (more, message) in [
         ("class => 'paymnt'", "is 'paymnt', which model \"topic@2\" does not know"),
         ("method => 'shap'", "argument method of ml.explain_predict is 'shap'"),
@@ -100,6 +108,72 @@ async fn the_old_version_serves_while_a_training_runs_and_when_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_model_learns_new_topics_and_keeps_the_old_ones_by_rehearsal() {
+    let shop = shop().await;
+    shop.run(
+        "CREATE TABLE vouchers AS SELECT CASE value % 3 WHEN 0 THEN 'voucher' ELSE 'opening hours' END AS topic, CASE value % 3 WHEN 0 THEN 'my discount code is \
+         refused' ELSE 'when does the branch open' END || ', note ' || value % 9 AS question FROM generate_series(1, 90)",
+    )
+    .await
+    .unwrap();
+    let old = "SELECT avg(CASE WHEN ai.classify(question, model => 'topic') = topic THEN 1.0 ELSE 0.0 END) FROM questions WHERE id % 2 = 1";
+    let new = old.replace("questions WHERE id % 2 = 1", "vouchers");
+    for method in ["full", "lora"] {
+        shop.run(&training(method, ", epochs => 3, seed => 1").replace("FROM questions", "FROM questions WHERE id % 2 = 0")).await.unwrap();
+        let before = shop.number(old).await;
+        let base = shop.value("SELECT 'topic@' || max(version) FROM ml.models WHERE name = 'topic'").await;
+        let go_on = format!(
+            "SELECT version FROM finetune('topic', $$SELECT question, topic FROM vouchers$$, 'topic', task => 'text_classification', base => '{base}', epochs => \
+             4, rehearsal => $$SELECT question, topic FROM questions WHERE id % 2 = 0$$) WHERE version IS NOT NULL"
+        );
+        shop.run(&go_on).await.unwrap();
+        assert!(before > 0.95 && shop.number(old).await > before - 0.02, "{method}: what was known stays");
+        assert!(shop.number(&new).await > 0.95, "{method}: what is new is learned");
+        let kind = "SELECT model_type FROM ml.models ORDER BY version DESC LIMIT 1";
+        assert_eq!(shop.value(kind).await, format!("text, minilm, {method}"));
+    }
+    for (more, message, hint) in [
+        ("base => 'topic@9'", "model \"topic\" has no version 9", "the latest version is"),
+        ("base => 'topic', rank => 4", "argument rank of finetune is that of the version to go on from", "leave it out"),
+        ("base => 'topic@1', method => 'lora'", "was trained by method 'full'", "method => 'full'"),
+        (
+            "base => 'topic', rehearsal => $$SELECT topic FROM questions$$",
+            "argument rehearsal of finetune has the columns topic",
+            "question, topic",
+        ),
+        ("base => 'topic', rehearsal => 'x'", "rehearsal", ""),
+    ] {
+        let refusal = shop
+            .refusal(&format!(
+                "SELECT * FROM finetune('x', $$SELECT question, topic FROM vouchers$$, 'topic', task => 'text_classification', {more})"
+            ))
+            .await;
+        assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{more}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_methods_that_train_little_serve_after_a_restart_too() {
+    let shop = shop().await;
+    let expected = [["delivery"], ["payment"], ["returns"], ["NULL"]];
+    let methods = ["adalora", "adapter", "prefix"];
+    for method in methods {
+        shop.run(&training(method, ", epochs => 5")).await.unwrap();
+        assert_eq!(shop.rows(ASKED).await, expected, "{method}");
+    }
+    let shop = shop.reopen().await;
+    for (version, method) in (1..).zip(methods) {
+        assert_eq!(shop.rows(&ASKED.replace("'topic'", &format!("'topic@{version}'"))).await, expected, "{method}");
+    }
+    let head = 3 * 384 + 3;
+    let trained = "SELECT value FROM ml.evaluations WHERE metric = 'trainable_parameters' ORDER BY version";
+    let trained: Vec<f64> = shop.rows(trained).await.iter().map(|row| row[0].parse().unwrap()).collect();
+    // Six layers: two changes of rank 12 with factors; two bottlenecks of 32 and two norms; 16 keys and values.
+    let of = [6 * 2 * (2 * 12 * 384 + 12), 6 * 2 * (2 * 32 * 384 + 32 + 384) + 6 * 2 * 2 * 384, 6 * 2 * 16 * 384];
+    assert_eq!(trained, of.map(|count| f64::from(count + head)));
+}
+
+#[tokio::test]
 async fn what_cannot_be_tuned_is_refused_with_the_way_out() {
     let shop = shop().await;
     let from = |more: &str| format!("SELECT * FROM finetune('x', $$SELECT question, topic FROM questions$$, 'topic'{more})");
@@ -108,6 +182,11 @@ async fn what_cannot_be_tuned_is_refused_with_the_way_out() {
         (format!("{task}, base => 'minillm', method => 'full'"), "model \"minillm\" does not exist", "minilm"),
         (format!("{task}, method => 'lora'"), "is 'lora', which needs an encoder", "base => 'minilm'"),
         (format!("{task}, base => 'minilm', method => 'qlora'"), "is 'qlora'", "head, full, lora"),
+        (format!("{task}, base => 'minilm', method => 'full', accumulation => 0"), "\"accumulation\": 0 is not within", ""),
+        (format!("{task}, base => 'minilm', method => 'full', layer_decay => 1.5"), "\"layer_decay\": 1.5", ""),
+        (format!("{task}, base => 'minilm', method => 'full', r_drop => 1, dropout => 0"), "\"r_drop\"", ""),
+        (format!("{task}, accumulation => 2"), "argument accumulation of finetune is not for this method", "method => 'full'"),
+        (format!("{task}, base => 'minilm', method => 'full', positive_weight => 3"), "\"positive_weight\"", ""),
         (format!("{task}, base => 'minilm', rank => 4"), "argument rank of finetune is not for this method", "method => 'lora'"),
         (format!("{task}, base => 'minilm', method => 'full', alpha => 4"), "argument alpha", "method => 'lora'"),
         (format!("{task}, base => 'minilm', method => 'head', max_length => 64"), "argument max_length", "method => 'full' or 'lora'"),

@@ -377,6 +377,7 @@ pub(crate) fn net(encoding: &Encoding, options: &TrainOptions) -> Net {
         hidden: options.hidden.clone(),
         experts: options.experts,
         classes: options.classes,
+        several: options.several,
     }
 }
 

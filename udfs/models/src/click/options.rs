@@ -99,6 +99,9 @@ pub struct TrainOptions {
     /// Classes of which each row has one, of a text model; 0 for clicks.
     #[serde(default)]
     pub classes: usize,
+    /// Whether a row may have none or several of these classes.
+    #[serde(default)]
+    pub several: bool,
     /// Learning rate of the dense part (AdamW).
     pub learning_rate: f32,
     /// Learning rate of the embedding table (row-wise Adagrad).
@@ -162,6 +165,7 @@ impl Default for TrainOptions {
             hidden: vec![128, 64],
             experts: 4,
             classes: 0,
+            several: false,
             learning_rate: 2e-3,
             table_learning_rate: 0.1,
             schedule: Schedule::Constant,

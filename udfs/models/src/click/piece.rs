@@ -185,7 +185,7 @@ impl Piece {
     }
 
     fn label(&mut self, step: &Step<'_>, how: &Treatment<'_>, rows: &[u32]) {
-        let even = if step.net.classes > 0 { 1.0 / step.net.classes as f32 } else { 0.5 };
+        let even = if step.net.classes > 0 && !step.net.several { 1.0 / step.net.classes as f32 } else { 0.5 };
         self.labels.clear();
         self.weights.clear();
         for row in rows {

@@ -96,6 +96,13 @@ impl Parts {
         self.positives.iter().map(|rows| ((*rows as f64).max(0.5) / of).ln() as f32).collect()
     }
 
+    /// The share of the rows with each label in the training part, as a logit, where a row may have several.
+    pub(crate) fn label_logits(&self) -> Vec<f32> {
+        let of = self.training as f64;
+        let logit = |rows: f64| (rows.max(0.5) / (of - rows).max(0.5)).ln() as f32;
+        self.positives.iter().map(|rows| logit(*rows as f64)).collect()
+    }
+
     /// The share of positive rows in the training part, as a logit, of each task; for a second task among the positive rows of the first.
     pub(crate) fn base_logits(&self) -> Vec<f32> {
         let mut of = self.training as f64;

@@ -10,6 +10,8 @@ pub(crate) struct Target<'a> {
     pub(crate) output: Output,
     /// Labels per row.
     pub(crate) tasks: usize,
+    /// What a row of each class counts, where the labels are classes; empty when all rows count the same.
+    balance: &'a [f32],
     given: Option<Given<'a>>,
 }
 
@@ -24,17 +26,22 @@ struct Given<'a> {
 impl<'a> Target<'a> {
     /// The labels that the rows have, each 0 or 1.
     pub(crate) fn labels(tasks: usize) -> Self {
-        Self { output: Output::Probability, tasks, given: None }
+        Self { output: Output::Probability, tasks, balance: &[], given: None }
+    }
+
+    /// The classes of the rows, of which each has one, and what a row of each class counts.
+    pub(crate) fn classes(classes: usize, balance: &'a [f32]) -> Self {
+        Self { output: Output::Probability, tasks: classes, balance, given: None }
     }
 
     /// 0 or 1 for each row.
     pub(crate) fn outcomes(values: &'a [f32]) -> Self {
-        Self { output: Output::Probability, tasks: 1, given: Some(Given { values, weights: &[] }) }
+        Self { output: Output::Probability, tasks: 1, balance: &[], given: Some(Given { values, weights: &[] }) }
     }
 
     /// A number for each row, and how much the row counts; no weights are equal ones.
     pub(crate) fn numbers(values: &'a [f32], weights: &'a [f32]) -> Self {
-        Self { output: Output::Number, tasks: 1, given: Some(Given { values, weights }) }
+        Self { output: Output::Number, tasks: 1, balance: &[], given: Some(Given { values, weights }) }
     }
 
     /// The labels of a row of a block, and how much it counts. `before` is the number of rows before those of the block.
@@ -44,7 +51,11 @@ impl<'a> Target<'a> {
     {
         let row = row as usize;
         match self.given {
-            None => (&block.labels[row * self.tasks..][..self.tasks], 1.0),
+            None => {
+                let labels = &block.labels[row * self.tasks..][..self.tasks];
+                let own = self.balance.iter().zip(labels).find(|(_, label)| **label > 0.5);
+                (labels, own.map_or(1.0, |(weight, _)| *weight))
+            }
             Some(Given { values, weights }) => (&values[before + row..][..1], weights.get(before + row).copied().unwrap_or(1.0)),
         }
     }

@@ -243,6 +243,7 @@ pub(crate) fn fit(
 impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, options: &'a TrainOptions, net: &Net, start: Option<&Member>) -> Result<Self> {
         let base = match job.target.output {
+            _ if net.several => job.parts.label_logits(),
             _ if net.classes > 0 => job.parts.class_logits(),
             Output::Probability => {
                 let mut base = job.parts.base_logits();
@@ -421,6 +422,9 @@ impl<'a> Trainer<'a> {
     fn figures(&self, scored: &Scored) -> (Option<f64>, Option<f64>) {
         if scored.labels.is_empty() {
             return (None, None);
+        }
+        if self.net.several {
+            return (Some(metrics::label_log_loss(&scored.logits, &scored.labels)), None);
         }
         if self.net.classes > 0 {
             return (Some(metrics::class_log_loss(&scored.logits, &scored.labels, self.net.classes)), None);

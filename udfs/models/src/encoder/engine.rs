@@ -14,6 +14,7 @@ use super::config::Pooling;
 use super::memory::{self, Key, Known, Memory};
 use super::prepare::{Encoder, Facts};
 use super::tokens::{Cut, Tokens};
+use super::words::{Sentence, first_tokens};
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
@@ -64,6 +65,8 @@ pub struct Engine {
     /// Some texts are not under way any more.
     settled: Condvar,
     computed: AtomicU64,
+    /// Whether the values are those of each token, not of the text.
+    each: bool,
     /// When it was used last.
     used: Mutex<Instant>,
     /// Whether a thread waits to give memory back.
@@ -107,11 +110,12 @@ impl Engine {
     pub fn start(runtime: &Arc<Runtime>, encoder: &Encoder, limits: Limits) -> Result<Arc<Self>> {
         let (runtime, path) = (Arc::clone(runtime), encoder.graph());
         let open = move |threads| runtime.session_of_file(&path, threads);
-        Self::over(encoder.facts().clone(), encoder.tokens()?, Box::new(open), limits)
+        Self::over(encoder.facts().clone(), encoder.tokens()?, Box::new(open), limits, false)
     }
 
-    /// An engine whose sessions come from `open`, which is given their threads. The graph's output has `dimension` values for each text.
-    pub(super) fn over(facts: Facts, tokens: Tokens, open: Open, limits: Limits) -> Result<Arc<Self>> {
+    /// An engine whose sessions come from `open`, which is given their threads. The graph's output has `dimension` values for each text, or with `each`
+    /// for each token.
+    pub(super) fn over(facts: Facts, tokens: Tokens, open: Open, limits: Limits, each: bool) -> Result<Arc<Self>> {
         for (name, value) in [("tokens", limits.tokens), ("threads", limits.threads)] {
             if value == 0 {
                 return Err(Error::option(name, "it must be at least 1"));
@@ -122,7 +126,9 @@ impl Engine {
         let sessions = Sessions { open, threads, idle: Mutex::default(), turn: shared.then(Mutex::default) };
         let first = sessions.open()?;
         lock(&sessions.idle).push(first);
-        let state = State { memory: Memory::new(limits.memory, facts.dimension), pending: HashSet::new() };
+        // Of tokens there are at most as many as a text may have.
+        let width = if each { facts.dimension * facts.max_tokens } else { facts.dimension };
+        let state = State { memory: Memory::new(limits.memory, width), pending: HashSet::new() };
         let engine = Arc::new(Self {
             tokens,
             facts,
@@ -131,6 +137,7 @@ impl Engine {
             known: Mutex::new(state),
             settled: Condvar::new(),
             computed: AtomicU64::new(0),
+            each,
             used: Mutex::new(Instant::now()),
             watched: AtomicBool::new(false),
         });
@@ -237,6 +244,12 @@ impl Engine {
         Ok(cuts.iter().map(|cut| cut.ids.len()).sum())
     }
 
+    /// The place of the first token of each word among those that are read of a text.
+    pub(crate) fn first_tokens(&self, sentence: &Sentence) -> Result<Vec<Option<usize>>> {
+        let (_, places) = self.tokens.placed(&sentence.text)?;
+        Ok(first_tokens(&places, &sentence.words))
+    }
+
     /// Runs the graph once.
     fn forward(&self, session: &mut Session, texts: &[&[u32]]) -> Result<Vec<Arc<[f32]>>> {
         let (rows, longest) = (texts.len(), texts.iter().map(|ids| ids.len()).max().unwrap_or(0));
@@ -260,6 +273,11 @@ impl Engine {
             "pool" => TensorRef::from_array_view((shape, pool.as_slice()))?,
         ])?;
         let (_, values) = outputs[0].try_extract_tensor::<f32>()?;
+        if self.each {
+            let width = self.facts.dimension;
+            let rows = values.chunks_exact(longest * width).zip(texts);
+            return Ok(rows.map(|(row, ids)| row[..ids.len() * width].into()).collect());
+        }
         Ok(values
             .chunks_exact(self.facts.dimension)
             .map(|vector| if self.facts.normalize { unit(vector) } else { vector.into() })

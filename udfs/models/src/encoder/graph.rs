@@ -39,13 +39,30 @@ pub(super) struct Net {
     pub(super) graph: Graph,
     /// The weights, which are inputs.
     pub(super) slots: Vec<Slot>,
+    /// The vectors of the tokens, `[b, s, hidden]`.
+    pub(super) states: Tensor,
     /// The vectors of the texts.
     pub(super) pooled: Tensor,
     /// The widths of the masks of low-rank changes, in their order.
     pub(super) masks: Vec<usize>,
+    /// What each token attends to in each layer, `[b, heads, s, s]`.
+    pub(super) attention: Vec<Tensor>,
 }
 
-/// Low-rank changes of some matrices: W x becomes W x + scale B A x (Hu et al. 2021). Their names end in `lora_A` and `lora_B`.
+/// What is added to an encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Added {
+    Low(Low),
+    /// A bottleneck of this width after the attention and after the feed-forward part of each layer (Houlsby et al. 2019). Their names contain
+    /// `.adapter.`.
+    Adapters(usize),
+    /// So many keys and values that every token attends to besides those of the text, of each layer (Li and Liang 2021). Their names contain
+    /// `.prefix.`.
+    Prefixes(usize),
+}
+
+/// Low-rank changes of some matrices: W x becomes W x + scale B A x (Hu et al. 2021). Their names end in `lora_A` and `lora_B`; what the rows of A x
+/// are multiplied by, if anything (Zhang et al. 2023), in `lora_E`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Low {
     pub(super) rank: usize,
@@ -54,6 +71,8 @@ pub(super) struct Low {
     pub(super) targets: Vec<&'static str>,
     /// Whether there is an input `mask.N` `[b, s, inputs]` for the inputs `x` of the changes, in their order; those of one `x` share a mask.
     pub(super) masks: bool,
+    /// Whether the rows of A x have factors, of which those that tell little can be set to 0.
+    pub(super) factors: bool,
 }
 
 /// The input of a training that has the rows of the table of tokens.
@@ -64,12 +83,17 @@ pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
 
 /// The graph of an encoder of these sizes.
 pub(super) fn build(config: &Config) -> Result<Net> {
-    Builder::new(config, false, None).net()
+    built(config, None)
 }
 
-/// The graph for a training, with changes if there are any. The table of tokens is not among the slots.
-pub(super) fn trainable(config: &Config, low: Option<&Low>) -> Result<Net> {
-    Builder::new(config, true, low).net()
+/// The graph of an encoder with what is added to it, if anything.
+pub(super) fn built(config: &Config, added: Option<&Added>) -> Result<Net> {
+    Builder::new(config, false, added).net()
+}
+
+/// The graph for a training, with what is added if there is anything. The table of tokens is not among the slots.
+pub(super) fn trainable(config: &Config, added: Option<&Added>) -> Result<Net> {
+    Builder::new(config, true, added).net()
 }
 
 struct Builder<'c> {
@@ -78,24 +102,25 @@ struct Builder<'c> {
     slots: Vec<Slot>,
     /// Whether `words` is an input.
     words: bool,
-    low: Option<&'c Low>,
+    added: Option<&'c Added>,
     /// The inputs of changes that have a mask, with what they are after it.
     masked: Vec<(Tensor, Tensor)>,
+    attention: Vec<Tensor>,
 }
 
 impl<'c> Builder<'c> {
-    fn new(config: &'c Config, words: bool, low: Option<&'c Low>) -> Self {
-        Self { graph: Graph::new("encoder"), config, slots: Vec::new(), words, low, masked: Vec::new() }
+    fn new(config: &'c Config, words: bool, added: Option<&'c Added>) -> Self {
+        Self { graph: Graph::new("encoder"), config, slots: Vec::new(), words, added, masked: Vec::new(), attention: Vec::new() }
     }
 
     fn net(mut self) -> Result<Net> {
-        let pooled = self.encode()?;
+        let [states, pooled] = self.encode()?;
         let width = |(x, _): &(Tensor, Tensor)| self.graph.shape(*x).dims().last().and_then(Dim::size).unwrap_or_default();
         let masks = self.masked.iter().map(width).collect();
-        Ok(Net { graph: self.graph, slots: self.slots, pooled, masks })
+        Ok(Net { graph: self.graph, slots: self.slots, states, pooled, masks, attention: self.attention })
     }
 
-    fn encode(&mut self) -> Result<Tensor> {
+    fn encode(&mut self) -> Result<[Tensor; 2]> {
         let (b, s) = (|| Dim::from("b"), || Dim::from("s"));
         let rows = Shape::new([b(), s()]);
         let words = self.words(rows.clone())?;
@@ -104,11 +129,13 @@ impl<'c> Builder<'c> {
         let pool = self.graph.input("pool", rows)?;
 
         let mut x = self.embedded(words, positions)?;
+        let ones = if let Some(Added::Prefixes(_)) = self.added { Some(self.ones(mask)?) } else { None };
         let mask = self.graph.one(Op::Unsqueeze(vec![1, 2]), &[mask])?;
         for layer in 0..self.config.layers {
             let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-            let attended = self.attention(&name("attention.self"), x, mask)?;
+            let attended = self.attention(&name("attention.self"), x, mask, ones)?;
             let attended = self.linear(&name("attention.output.dense"), attended, self.config.hidden, self.config.hidden)?;
+            let attended = self.adapted(&name("attention.adapter"), attended)?;
             x = self.norm(&name("attention.output.LayerNorm"), attended, x)?;
             let inner = self.linear(&name("intermediate.dense"), x, self.config.hidden, self.config.inner)?;
             let inner = match self.config.activation {
@@ -116,11 +143,12 @@ impl<'c> Builder<'c> {
                 Activation::Relu => self.graph.relu(inner)?,
             };
             let outer = self.linear(&name("output.dense"), inner, self.config.inner, self.config.hidden)?;
+            let outer = self.adapted(&name("output.adapter"), outer)?;
             x = self.norm(&name("output.LayerNorm"), outer, x)?;
         }
         let pool = self.graph.one(Op::Unsqueeze(vec![1]), &[pool])?;
         let pooled = self.graph.matmul(pool, x)?;
-        self.graph.one(Op::Squeeze(vec![1]), &[pooled])
+        Ok([x, self.graph.one(Op::Squeeze(vec![1]), &[pooled])?])
     }
 
     fn weight(&mut self, name: String, shape: &[usize], product: bool) -> Result<Tensor> {
@@ -165,8 +193,8 @@ impl<'c> Builder<'c> {
         let bias = self.weight(format!("{name}.bias"), &[outputs], false)?;
         let product = self.graph.matmul_transposed(x, weight)?;
         let sum = self.graph.add(product, bias)?;
-        match self.low {
-            Some(low) if low.targets.iter().any(|target| name.splitn(4, '.').nth(3) == Some(target)) => {
+        match self.added {
+            Some(Added::Low(low)) if low.targets.iter().any(|target| name.splitn(4, '.').nth(3) == Some(target)) => {
                 self.changed(low, name, x, sum, [inputs, outputs])
             }
             _ => Ok(sum),
@@ -178,7 +206,11 @@ impl<'c> Builder<'c> {
         let x = if low.masks { self.mask(x)? } else { x };
         let a = self.weight(format!("{name}.lora_A"), &[low.rank, inputs], false)?;
         let b = self.weight(format!("{name}.lora_B"), &[outputs, low.rank], false)?;
-        let inner = self.graph.matmul_transposed(x, a)?;
+        let mut inner = self.graph.matmul_transposed(x, a)?;
+        if low.factors {
+            let factors = self.weight(format!("{name}.lora_E"), &[low.rank], false)?;
+            inner = self.graph.mul(inner, factors)?;
+        }
         let scale = self.graph.scalar(low.scale);
         let inner = self.graph.mul(inner, scale)?;
         let change = self.graph.matmul_transposed(inner, b)?;
@@ -195,6 +227,31 @@ impl<'c> Builder<'c> {
         Ok(masked)
     }
 
+    /// What an adapter makes of `x`: x + U gelu(D x).
+    fn adapted(&mut self, name: &str, x: Tensor) -> Result<Tensor> {
+        let Some(Added::Adapters(width)) = self.added else { return Ok(x) };
+        let (width, hidden) = (*width, self.config.hidden);
+        let mut linear = |part: &str, x: Tensor, [inputs, outputs]: [usize; 2]| -> Result<Tensor> {
+            let weight = self.weight(format!("{name}.{part}.weight"), &[outputs, inputs], false)?;
+            let bias = self.weight(format!("{name}.{part}.bias"), &[outputs], false)?;
+            let product = self.graph.matmul_transposed(x, weight)?;
+            let sum = self.graph.add(product, bias)?;
+            if part == "down" { self.graph.gelu(sum) } else { Ok(sum) }
+        };
+        let inner = linear("down", x, [hidden, width])?;
+        let change = linear("up", inner, [width, hidden])?;
+        self.graph.add(x, change)
+    }
+
+    /// `[b, 1, 1, 1]` of ones.
+    fn ones(&mut self, mask: Tensor) -> Result<Tensor> {
+        let (zero, one) = (self.graph.scalar(0.0), self.graph.scalar(1.0));
+        let nothing = self.graph.mul(mask, zero)?;
+        let nothing = self.graph.reduce_sum(nothing, &[1], false)?;
+        let ones = self.graph.add(nothing, one)?;
+        self.graph.one(Op::Unsqueeze(vec![1, 2, 3]), &[ones])
+    }
+
     /// `[b, s, hidden]` as `[b, heads, s, hidden / heads]`.
     fn heads(&mut self, x: Tensor) -> Result<Tensor> {
         let (heads, width) = (self.config.heads, self.config.hidden / self.config.heads);
@@ -203,7 +260,7 @@ impl<'c> Builder<'c> {
     }
 
     /// softmax(Q K' / sqrt(d) + mask) V (Vaswani et al. 2017).
-    fn attention(&mut self, name: &str, x: Tensor, mask: Tensor) -> Result<Tensor> {
+    fn attention(&mut self, name: &str, x: Tensor, mask: Tensor, ones: Option<Tensor>) -> Result<Tensor> {
         let hidden = self.config.hidden;
         let [query, key, value] = ["query", "key", "value"].map(|part| self.linear(&format!("{name}.{part}"), x, hidden, hidden));
         let scale = self.graph.scalar(1.0 / ((hidden / self.config.heads) as f32).sqrt());
@@ -212,9 +269,50 @@ impl<'c> Builder<'c> {
         let scores = self.graph.matmul_transposed(query, key)?;
         let scores = self.graph.add(scores, mask)?;
         let weights = self.graph.softmax(scores)?;
-        let attended = self.graph.matmul(weights, value)?;
+        self.attention.push(weights);
+        let mut attended = self.graph.matmul(weights, value)?;
+        if let (Some(Added::Prefixes(length)), Some(ones)) = (self.added, ones) {
+            attended = self.prefixed(name, *length, query, [scores, weights, attended], ones)?;
+        }
         let attended = self.graph.transpose(attended, &[0, 2, 1, 3])?;
         self.graph.reshape(attended, Shape::new([Dim::from("b"), Dim::from("s"), hidden.into()]))
+    }
+
+    /// The attention over the text and a prefix together. Each part has its own softmax; what counts is how the sums of their exponentials stand to each
+    /// other (He et al. 2022), which for the weights p of scores x is log sum exp x = sum p (x - log p).
+    fn prefixed(
+        &mut self,
+        name: &str,
+        length: usize,
+        query: Tensor,
+        [scores, weights, attended]: [Tensor; 3],
+        ones: Tensor,
+    ) -> Result<Tensor> {
+        let (heads, width) = (self.config.heads, self.config.hidden / self.config.heads);
+        let mut own = |part: &str| -> Result<Tensor> {
+            let weight = self.weight(format!("{name}.prefix.{part}"), &[heads, length, width], false)?;
+            self.graph.mul(ones, weight)
+        };
+        let (keys, values) = (own("key")?, own("value")?);
+        let prefix_scores = self.graph.matmul_transposed(query, keys)?;
+        let prefix_weights = self.graph.softmax(prefix_scores)?;
+        let prefix = self.graph.matmul(prefix_weights, values)?;
+        let (of_text, of_prefix) = (self.sum_exp(scores, weights)?, self.sum_exp(prefix_scores, prefix_weights)?);
+        let difference = self.graph.sub(of_prefix, of_text)?;
+        let share = self.graph.sigmoid(difference)?;
+        let change = self.graph.sub(prefix, attended)?;
+        let change = self.graph.mul(change, share)?;
+        self.graph.add(attended, change)
+    }
+
+    /// The logarithm of the sum of the exponentials of scores, by their softmax.
+    fn sum_exp(&mut self, scores: Tensor, weights: Tensor) -> Result<Tensor> {
+        let least = self.graph.scalar(1e-30);
+        let logs = self.graph.add(weights, least)?;
+        let logs = self.graph.log(logs)?;
+        let rest = self.graph.sub(scores, logs)?;
+        let weighted = self.graph.mul(weights, rest)?;
+        self.graph.reduce_sum(weighted, &[3], true)
     }
 }
 
@@ -302,4 +400,77 @@ fn round(graph: &mut GraphProto, slot: &Slot, block: usize) -> Result<()> {
         ],
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Family;
+    use super::*;
+    use crate::testing::{Feed, run, runtime};
+
+    /// Two keys before the two of a text, of which the second one is padding for the second text.
+    #[test]
+    fn a_prefix_is_attended_to_as_if_its_keys_were_in_one_softmax_with_those_of_the_text() {
+        let config = Config {
+            family: Family::Bert,
+            layers: 1,
+            hidden: 4,
+            heads: 2,
+            inner: 4,
+            vocabulary: 4,
+            positions: 8,
+            first_position: 0,
+            types: 1,
+            epsilon: 1e-12,
+            activation: Activation::Gelu,
+        };
+        let (added, runtime) = (Added::Prefixes(2), runtime());
+        let mut builder = Builder::new(&config, true, Some(&added));
+        let (b, s) = (|| Dim::from("b"), || Dim::from("s"));
+        let shape = || Shape::new([b(), 2.into(), s(), 2.into()]);
+        let [query, key, value] = ["query", "key", "value"].map(|name| builder.graph.input(name, shape()).unwrap());
+        let mask = builder.graph.input("mask", Shape::new([b(), s()])).unwrap();
+        let ones = builder.ones(mask).unwrap();
+        let mask = builder.graph.one(Op::Unsqueeze(vec![1, 2]), &[mask]).unwrap();
+        let scores = builder.graph.matmul_transposed(query, key).unwrap();
+        let scores = builder.graph.add(scores, mask).unwrap();
+        let weights = builder.graph.softmax(scores).unwrap();
+        let attended = builder.graph.matmul(weights, value).unwrap();
+        let attended = builder.prefixed("x", 2, query, [scores, weights, attended], ones).unwrap();
+        builder.graph.output("attended", attended).unwrap();
+
+        let wave =
+            |seed: usize, count: usize| -> Vec<f32> { (0..count).map(|at| ((at * 37 + seed * 11) % 101) as f32 / 25.0 - 2.0).collect() };
+        let (query, key, value) = (wave(1, 16), wave(2, 16), wave(3, 16));
+        let (prefix_key, prefix_value) = (wave(4, 8), wave(5, 8));
+        let mask = [0.0, 0.0, 0.0, -1e9f32];
+        let of = |shape: &[usize], values: &[f32]| Feed::Floats(shape.to_vec(), values.to_vec());
+        let found = run(
+            &runtime,
+            &builder.graph,
+            &[
+                ("query", of(&[2, 2, 2, 2], &query)),
+                ("key", of(&[2, 2, 2, 2], &key)),
+                ("value", of(&[2, 2, 2, 2], &value)),
+                ("mask", of(&[2, 2], &mask)),
+                ("x.prefix.key", of(&[2, 2, 2], &prefix_key)),
+                ("x.prefix.value", of(&[2, 2, 2], &prefix_value)),
+            ],
+        );
+        let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum() };
+        for (place, found) in found[0].chunks_exact(2).enumerate() {
+            let (text, head) = (place / 4, place / 2 % 2);
+            let own = &query[place * 2..][..2];
+            let start = (text * 2 + head) * 4;
+            let of_text =
+                (0..2).map(|at| (dot(own, &key[start + 2 * at..][..2]) + f64::from(mask[text * 2 + at]), &value[start + 2 * at..][..2]));
+            let before = (0..2).map(|at| (dot(own, &prefix_key[head * 4 + 2 * at..][..2]), &prefix_value[head * 4 + 2 * at..][..2]));
+            let all: Vec<(f64, &[f32])> = before.chain(of_text).collect();
+            let whole: f64 = all.iter().map(|(score, _)| score.exp()).sum();
+            for (at, found) in found.iter().enumerate() {
+                let expected: f64 = all.iter().map(|(score, value)| score.exp() / whole * f64::from(value[at])).sum();
+                assert!((f64::from(*found) - expected).abs() < 1e-4, "{place}: {found} {expected}");
+            }
+        }
+    }
 }

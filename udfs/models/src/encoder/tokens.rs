@@ -1,5 +1,6 @@
 //! Texts as the tokens of an encoder, cut to what it reads.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -89,6 +90,40 @@ impl Tokens {
             Piece { id: *id, text: stands.map(str::to_owned) }
         });
         Ok(pieces.collect())
+    }
+
+    /// The tokens of a text, at most as many as the encoder reads, and where in the text each lies, as bytes; what begins or ends a text, or comes before
+    /// it, lies nowhere.
+    pub(super) fn placed(&self, text: &str) -> Result<(Cut, Vec<Option<Range<usize>>>)> {
+        let cut = self.encode(text)?;
+        // What is behind the last token that is read does not matter.
+        let (begin, whole, places) = self.spelled(&text[..end_of(text, 4 * BYTES * self.most)]);
+        let encoding = self.tokenizer.encode(whole, true);
+        let encoding = encoding.map_err(|error| Error::data(format!("the text cannot be tokenized: {error}"), "use another text"))?;
+        let of = |place: usize| places.as_ref().map_or(place - begin, |places| places[place - begin]);
+        let special = encoding.get_special_tokens_mask();
+        let ranges = encoding.get_offsets().iter().zip(special).take(cut.ids.len()).map(|((from, to), special)| {
+            let (from, to) = ((*from).max(begin), *to);
+            (*special == 0 && from < to).then(|| of(from)..of(to))
+        });
+        Ok((cut, ranges.collect()))
+    }
+
+    /// A text as it is cut into tokens: where it begins there, all of it, and for each of its bytes where that stands in the text, unless that is the same.
+    fn spelled(&self, text: &str) -> (usize, String, Option<Vec<usize>>) {
+        let whole = format!("{}{text}", self.prompt);
+        if !self.lowercase {
+            return (self.prompt.len(), whole, None);
+        }
+        let begin = self.prompt.to_lowercase().len();
+        let mut places = Vec::with_capacity(text.len() + 1);
+        for (at, character) in text.char_indices() {
+            let length: usize = character.to_lowercase().map(char::len_utf8).sum();
+            // A character that becomes longer counts as a whole.
+            places.extend((0..length).map(|byte| if byte < character.len_utf8() { at + byte } else { at }));
+        }
+        places.push(text.len());
+        (begin, whole.to_lowercase(), Some(places))
     }
 
     /// The tokens of a text, at most as many as the encoder reads.

@@ -1,14 +1,20 @@
-//! Fine-tuning: an encoder and a linear head over the vectors of texts learn together which class a text is of.
+//! Fine-tuning: an encoder and a linear head over the vectors of texts, or of tokens, learn together what a text is.
 //!
 //! A step is one graph, the encoder's own with a loss and its gradients. The rows of the table of tokens that a step uses enter it from outside, so
 //! that a step does not cost the size of the vocabulary. With [`Method::Full`] every weight is trained; with [`Method::Lora`] low-rank changes of some
-//! matrices of each layer (Hu et al. 2021), all else stays as it is. The optimizer is AdamW, with the norm of the gradient held to 1.
+//! matrices of each layer (Hu et al. 2021), whose ranks [`Method::Adalora`] shares out as it goes (Zhang et al. 2023); with [`Method::Adapter`]
+//! bottlenecks between the parts of a layer (Houlsby et al. 2019) and the norms beside them; with [`Method::Prefix`] keys and values that every token
+//! attends to (Li and Liang 2021). All else stays as it is. The optimizer is AdamW, with the norm of the gradient held to 1.
 
+mod adaptive;
+mod base;
 mod explain;
 mod files;
 mod net;
 mod padded;
+mod step;
 mod train;
+mod trainer;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,13 +22,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::graph::Low;
-use super::prepare::{Encoder, Facts};
-use super::tokens::Tokens;
+use super::graph::{Added, Low};
+use super::prepare::Facts;
 use crate::click::{Schedule, TrainOptions, choices};
 use crate::error::{Error, Result};
-use crate::features::{Bag, Batch, Column, Feature, Kind, Part, Values, Vocabulary};
+use crate::features::{Column, Feature, Kind, Part, Values, Vocabulary};
+use crate::text::Task;
 
+pub use self::base::Base;
 pub use self::explain::{Explainer, Explanation};
 pub use self::files::Bases;
 pub(crate) use self::files::load;
@@ -34,7 +41,13 @@ choices! {
     /// Every weight.
     Full = "full",
     /// Low-rank changes.
-    Lora = "lora"
+    Lora = "lora",
+    /// Low-rank changes that share a budget of ranks.
+    Adalora = "adalora",
+    /// Bottlenecks between the parts of a layer.
+    Adapter = "adapter",
+    /// Keys and values before those of a text.
+    Prefix = "prefix"
 }
 
 choices! {
@@ -73,7 +86,7 @@ impl Target {
 pub struct Tune {
     /// What is trained.
     pub method: Method,
-    /// The rank of the changes.
+    /// The rank of the changes (of `adalora` on average), the width of the bottlenecks, or the number of keys.
     pub rank: usize,
     /// The changes are multiplied by this over the rank.
     pub alpha: f32,
@@ -81,12 +94,35 @@ pub struct Tune {
     pub targets: Vec<Target>,
     /// The most tokens of a text, with those that begin and end it.
     pub max_length: usize,
+    /// Batches whose gradients are summed before a step.
+    #[serde(default = "one")]
+    pub accumulation: usize,
+    /// The learning rate of a layer over that of the one above it; the embeddings are below the first one.
+    #[serde(default = "whole")]
+    pub layer_decay: f32,
+    /// What the difference between two passes of a text counts, each with a dropout of its own (Liang et al. 2021); 0 for one pass.
+    #[serde(default)]
+    pub r_drop: f32,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn whole() -> f32 {
+    1.0
 }
 
 impl Tune {
     /// The usual settings of a method.
     pub fn new(method: Method) -> Self {
-        Self { method, rank: 8, alpha: 16.0, targets: vec![Target::Query, Target::Value], max_length: 128 }
+        let rank = match method {
+            Method::Full | Method::Lora | Method::Adalora => 8,
+            Method::Adapter => 32,
+            Method::Prefix => 16,
+        };
+        let targets = vec![Target::Query, Target::Value];
+        Self { method, rank, alpha: 2.0 * rank as f32, targets, max_length: 128, accumulation: 1, layer_decay: 1.0, r_drop: 0.0 }
     }
 
     /// The options of a training that suit the method.
@@ -94,11 +130,13 @@ impl Tune {
         TrainOptions {
             epochs: match method {
                 Method::Full => 4,
-                Method::Lora => 6,
+                Method::Lora | Method::Adalora | Method::Adapter => 6,
+                Method::Prefix => 8,
             },
             learning_rate: match method {
                 Method::Full => 5e-5,
-                Method::Lora => 1e-3,
+                Method::Lora | Method::Adalora | Method::Adapter => 1e-3,
+                Method::Prefix => 1e-2,
             },
             schedule: Schedule::Linear,
             warmup: 0.1,
@@ -118,6 +156,15 @@ impl Tune {
         if !(self.alpha > 0.0 && self.alpha <= 1024.0) {
             return Err(Error::option("alpha", format!("{} is not above 0 and at most 1024", self.alpha)));
         }
+        if !(1..=1024).contains(&self.accumulation) {
+            return Err(Error::option("accumulation", format!("{} is not within 1 to 1024", self.accumulation)));
+        }
+        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
+            return Err(Error::option("layer_decay", format!("{} is not above 0 and at most 1", self.layer_decay)));
+        }
+        if !(0.0..=100.0).contains(&self.r_drop) {
+            return Err(Error::option("r_drop", format!("{} is not within 0 to 100", self.r_drop)));
+        }
         if self.max_length < 8 {
             return Err(Error::option("max_length", format!("{} is less than 8", self.max_length)));
         }
@@ -132,18 +179,55 @@ impl Tune {
     fn head_rate(&self) -> f32 {
         match self.method {
             Method::Full => 20.0,
-            Method::Lora => 2.0,
+            Method::Lora | Method::Adalora | Method::Adapter => 2.0,
+            Method::Prefix => 0.2,
         }
     }
 
-    /// The changes of the graph; `masks` tells whether their inputs have dropout.
-    fn low(&self, masks: bool) -> Option<Low> {
+    /// The learning rate of a weight over that of the training, by its name. A layer's is `layer_decay` times that of the one above it.
+    fn rate(&self, name: &str, layers: usize) -> f32 {
+        if net::port::HEAD.contains(&name) {
+            return self.head_rate();
+        }
+        let layer =
+            name.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()).and_then(|layer| layer.parse::<usize>().ok());
+        let above = layer.map_or(layers, |layer| layers.saturating_sub(layer + 1));
+        self.layer_decay.powi(i32::try_from(above).unwrap_or(i32::MAX))
+    }
+
+    /// Whether a weight of the encoder, or of what is added to it, is trained.
+    fn trains(&self, name: &str) -> bool {
         match self.method {
-            Method::Full => None,
-            Method::Lora => {
+            Method::Full => true,
+            Method::Lora | Method::Adalora => name.contains(".lora_"),
+            Method::Adapter => name.contains(".adapter.") || (name.contains("LayerNorm") && name.starts_with("encoder.")),
+            Method::Prefix => name.contains(".prefix."),
+        }
+    }
+
+    /// The ranks that changes begin with: those of `adalora` are more than are left in the end.
+    fn first_rank(&self) -> usize {
+        if self.method == Method::Adalora { (self.rank * 3).div_ceil(2) } else { self.rank }
+    }
+
+    /// What is added to the graph that serves; low-rank changes become part of the encoder's weights.
+    fn served(&self) -> Option<Added> {
+        match self.method {
+            Method::Full | Method::Lora | Method::Adalora => None,
+            Method::Adapter => Some(Added::Adapters(self.rank)),
+            Method::Prefix => Some(Added::Prefixes(self.rank)),
+        }
+    }
+
+    /// What is added to the graph of a training; `masks` tells whether the inputs of low-rank changes have dropout.
+    fn added(&self, masks: bool) -> Option<Added> {
+        match self.method {
+            Method::Lora | Method::Adalora => {
                 let targets = self.targets.iter().map(|target| target.part()).collect();
-                Some(Low { rank: self.rank, scale: self.alpha / self.rank as f32, targets, masks })
+                let factors = self.method == Method::Adalora;
+                Some(Added::Low(Low { rank: self.first_rank(), scale: self.alpha / self.rank as f32, targets, masks, factors }))
             }
+            Method::Full | Method::Adapter | Method::Prefix => self.served(),
         }
     }
 }
@@ -165,53 +249,27 @@ pub struct Tuned {
 }
 
 impl Tuned {
+    /// What is known of its encoder.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// The most tokens of a text that it reads.
     pub fn max_tokens(&self) -> usize {
         self.facts.max_tokens
     }
 }
 
-/// An encoder that is to be trained, and its tokenizer.
-#[derive(Debug)]
-pub struct Base {
-    encoder: Encoder,
-    tune: Tune,
-    /// With the length of the training.
-    facts: Facts,
-    tokens: Tokens,
-}
-
-impl Base {
-    /// Opens what an encoder needs for a training.
-    ///
-    /// Errors: [`Error::Data`] when its weights are rounded, [`Error::Corrupt`], [`Error::Io`].
-    pub fn new(encoder: Encoder, tune: Tune) -> Result<Self> {
-        if !encoder.is_exact() {
-            let reason = format!("encoder \"{}\" has weights of 8 bits, which cannot be trained", encoder.facts().name);
-            return Err(Error::data(reason, "import it once more, with --precision f32"));
-        }
-        let mut facts = encoder.facts().clone();
-        facts.max_tokens = facts.max_tokens.min(tune.max_length);
-        let tokens = Tokens::new("the tokenizer of the encoder", &encoder.tokenizer()?, &facts)?;
-        Ok(Self { encoder, tune, facts, tokens })
+/// The columns of the examples: the tokens of texts, and of tags one for each token, or the tokens of the other texts. `name` is that of the texts, which
+/// have this type.
+pub fn columns(name: &str, sql_type: &str, task: Task) -> Vec<Column> {
+    let mut columns = vec![Column::new(name, sql_type, Values::Tokens)];
+    match task {
+        Task::Tags => columns.push(Column::new("tags", "text[]", Values::Tokens)),
+        Task::Pairs | Task::Likeness => columns.push(Column::new("partner", sql_type, Values::Tokens)),
+        Task::Class | Task::Labels | Task::Number { .. } => {}
     }
-
-    /// The tokens of texts, and of how many only the beginning was read.
-    pub fn read<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Result<(Batch, u64)> {
-        let (mut bag, mut truncated) = (Bag::default(), 0);
-        for text in texts {
-            let cut = self.tokens.encode(text)?;
-            truncated += u64::from(cut.truncated);
-            bag.ids.extend(cut.ids.into_iter().map(u64::from));
-            bag.end_row();
-        }
-        Ok((Batch { rows: bag.offsets.len() - 1, bags: vec![bag], ..Batch::default() }, truncated))
-    }
-}
-
-/// The columns of the examples, which have the tokens of texts; `name` is that of the texts.
-pub fn columns(name: &str) -> Vec<Column> {
-    vec![Column::new(name, "text", Values::Tokens)]
+    columns
 }
 
 /// The column as the manifest has it.

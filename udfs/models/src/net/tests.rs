@@ -54,6 +54,7 @@ impl Example {
             hidden: self.hidden.clone(),
             experts: self.experts,
             classes: 0,
+            several: false,
         }
     }
 
@@ -288,8 +289,18 @@ fn the_loss_of_two_tasks_is_finite_and_right_at_extreme_logits() {
 fn every_net_does_without_what_is_optional() {
     for model_type in ModelType::ALL {
         let history_target = (model_type == ModelType::Din).then_some(0);
-        let full =
-            Net { model_type, fields: 3, dim: 4, dense: 5, history_target, cross_layers: 2, hidden: vec![8, 4], experts: 2, classes: 0 };
+        let full = Net {
+            model_type,
+            fields: 3,
+            dim: 4,
+            dense: 5,
+            history_target,
+            cross_layers: 2,
+            hidden: vec![8, 4],
+            experts: 2,
+            classes: 0,
+            several: false,
+        };
         let mut nets = vec![
             Net { dense: 0, ..full.clone() },
             Net { hidden: Vec::new(), ..full.clone() },

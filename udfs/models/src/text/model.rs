@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::Text;
+use super::{Task, Text, likeliest, tags};
 use crate::click::model::Weights;
 use crate::click::{Nets, Stored, TrainOptions, Trained};
-use crate::encoder::{Embedded, Engine};
+use crate::encoder::{Embedded, Engine, Sentence};
 use crate::error::{Error, Result};
 use crate::features::encode::Encoding;
 use crate::features::{Batch, Feature, Values};
@@ -44,6 +44,17 @@ pub struct Shares {
     /// Tokens that were computed for them.
     pub tokens: usize,
     /// How many of the texts are longer than what the model reads.
+    pub truncated: usize,
+}
+
+/// The tags of some sentences.
+#[derive(Debug, Clone, Default)]
+pub struct Tagged {
+    /// For each sentence its words' tags, by their numbers, with their probabilities.
+    pub tags: Vec<Vec<(usize, f32)>>,
+    /// Tokens that were computed for them.
+    pub tokens: usize,
+    /// How many of the sentences are longer than what the model reads.
     pub truncated: usize,
 }
 
@@ -86,7 +97,7 @@ impl TextModel {
         // Texts come as in the training, also with numbers of a vector that are always the same.
         let encoding = Encoding::new(features, &weights.known, true);
         let nets = Nets::new(runtime, &encoding, options, weights.members, graphs)?;
-        if nets.outputs() != text.classes.len() {
+        if nets.outputs() != text.task.outputs(text.classes.len()) {
             return Err(Error::corrupt("a text model", "its nets do not have an output for each class"));
         }
         let columns = features.iter().map(|feature| feature.values).collect();
@@ -103,7 +114,22 @@ impl TextModel {
         &self.text
     }
 
-    /// The probabilities of the classes for each text, texts x classes, from [`super::grams`] or, where it reads the vectors of an encoder, from
+    /// How many values it gives for a text.
+    fn width(&self) -> usize {
+        self.text.task.outputs(self.text.classes.len())
+    }
+
+    /// Turns what a net or a head gives into what the model is asked for.
+    fn finish(&self, values: &mut [f32]) {
+        match self.text.task {
+            Task::Class | Task::Tags => values.chunks_exact_mut(self.width()).for_each(softmax),
+            Task::Labels => values.iter_mut().for_each(|value| *value = 1.0 / (1.0 + (-*value).exp())),
+            Task::Number { mean, scale } => values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale + mean) as f32),
+            Task::Pairs | Task::Likeness => {}
+        }
+    }
+
+    /// What the model gives for each text, texts x classes (probabilities) or a number each, from [`super::grams`] or, where it reads the vectors of an encoder, from
     /// [`super::numbers`].
     ///
     /// Errors: [`Error::Data`] when the batch is of the other kind or its vectors have another length, or the model has an encoder of its own,
@@ -115,11 +141,11 @@ impl TextModel {
         let NetReader { encoding, nets, columns } = &**reader;
         batch.check(columns.iter().copied())?;
         let mut shares = nets.logits(encoding, batch, 1)?;
-        shares.chunks_exact_mut(self.text.classes.len()).for_each(softmax);
+        self.finish(&mut shares);
         Ok(shares)
     }
 
-    /// The probabilities of the classes for each text, by an encoder of the model's own. Ends early with [`Error::Canceled`] once `stop` is set.
+    /// What the model gives for each text, by an encoder of its own: as [`TextModel::shares`], or a vector each. Ends early with [`Error::Canceled`] once `stop` is set.
     ///
     /// Errors: [`Error::Data`] when it has none, [`Error::Runtime`].
     pub fn read(&self, texts: &[&str], stop: &AtomicBool) -> Result<Shares> {
@@ -128,7 +154,46 @@ impl TextModel {
         };
         let Embedded { vectors, tokens, truncated } = engine.embed(texts, stop)?;
         let mut values: Vec<f32> = vectors.iter().flat_map(|logits| logits.iter().copied()).collect();
-        values.chunks_exact_mut(self.text.classes.len()).for_each(softmax);
+        self.finish(&mut values);
         Ok(Shares { values, tokens, truncated })
+    }
+
+    /// The tags of the words of sentences, by their numbers, each with its probability. A word that was not read is outside of all spans; one that shares
+    /// its token with the word before continues what that is part of. Ends early with [`Error::Canceled`] once `stop` is set.
+    ///
+    /// Errors: [`Error::Data`] when it gives no tags, [`Error::Runtime`].
+    pub fn tag(&self, sentences: &[Sentence], stop: &AtomicBool) -> Result<Tagged> {
+        let (Reader::Own(engine), Task::Tags) = (&self.reader, self.text.task) else {
+            return Err(Error::data("the model gives no tags", "train one with task => 'token_classification'"));
+        };
+        let texts: Vec<&str> = sentences.iter().map(|sentence| sentence.text.as_str()).collect();
+        let Embedded { vectors, tokens, truncated } = engine.embed(&texts, stop)?;
+        let classes = &self.text.classes;
+        let number = |tag: &str| classes.iter().position(|own| own == tag);
+        let outside = (number(tags::OUTSIDE).unwrap_or(0), 1.0);
+        let tag = |(sentence, logits): (&Sentence, &Arc<[f32]>)| -> Result<Vec<(usize, f32)>> {
+            let mut shares = logits.to_vec();
+            self.finish(&mut shares);
+            let mut before = None;
+            let places = engine.first_tokens(sentence)?.into_iter().map(|token| {
+                let Some(token) = token else { return outside };
+                let Some(shares) = shares.get(token * classes.len()..(token + 1) * classes.len()) else { return outside };
+                let own = likeliest(shares);
+                let again = before.replace(token) == Some(token);
+                let inside = tags::label(&classes[own]).filter(|_| again).and_then(|(_, label)| number(&format!("I-{label}")));
+                (inside.unwrap_or(own), shares[own])
+            });
+            Ok(places.collect())
+        };
+        let tags = sentences.iter().zip(&vectors).map(tag).collect::<Result<_>>()?;
+        Ok(Tagged { tags, tokens, truncated })
+    }
+
+    /// The engine behind it, where it gives vectors.
+    pub fn vectors(&self) -> Option<&Arc<Engine>> {
+        match &self.reader {
+            Reader::Own(engine) if self.text.task.gives_vectors() => Some(engine),
+            Reader::Own(_) | Reader::Nets(_) => None,
+        }
     }
 }

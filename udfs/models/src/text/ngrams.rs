@@ -59,8 +59,9 @@ pub(super) fn ngrams(text: &str, out: &mut Vec<u64>) -> bool {
     truncated
 }
 
+/// What a character is part of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Space,
     /// Of a script that does not separate words: Han, kana, Thai, Lao, Khmer and Burmese.
     Dense,
@@ -69,7 +70,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(character: char) -> Self {
+    pub(super) fn of(character: char) -> Self {
         let dense = matches!(u32::from(character),
             0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x3040..=0x30ff | 0x3400..=0x4dbf | 0x4e00..=0x9fff | 0xf900..=0xfaff
             | 0x20000..=0x2fa1f);

@@ -31,7 +31,7 @@ fn examples(texts: &[(String, usize)], classes: usize) -> Examples {
 
 fn text(classes: &[&str], encoder: Option<&str>) -> Text {
     let classes = classes.iter().map(|class| (*class).to_owned()).collect();
-    Text { classes, encoder: encoder.map(str::to_owned), truncated: 0, evaluation: None, tuned: None }
+    Text { task: Task::Class, classes, encoder: encoder.map(str::to_owned), truncated: 0, evaluation: None, tuned: None }
 }
 
 fn trained(examples: &Examples, options: &TrainOptions, text: Text) -> Result<Trained> {
@@ -43,8 +43,8 @@ fn classes_are_learned_by_words_of_any_script_and_survive_a_restart() {
     let texts = texts(600);
     let trained = trained(&examples(&texts, 3), &TrainOptions::default(), text(&CLASSES, None)).unwrap();
     let Kind::Text(Text { evaluation: Some(evaluation), .. }) = trained.kind() else { panic!("{:?}", trained.kind()) };
-    assert_eq!((evaluation.rows, evaluation.accuracy, evaluation.macro_f1), (60, 1.0, 1.0));
-    assert!(evaluation.logloss < 0.2, "{evaluation:?}");
+    assert_eq!((evaluation.rows, evaluation.get("accuracy"), evaluation.get("macro_f1")), (60, Some(1.0), Some(1.0)));
+    assert!(evaluation.get("logloss").unwrap() < 0.2, "{evaluation:?}");
     assert!(trained.epochs().iter().all(|epoch| epoch.validation_auc.is_none()));
 
     let asked = ["my courier did not come", "I was charged twice", "质量不错的", ""];
@@ -100,9 +100,48 @@ fn what_cannot_be_learned_from_is_refused_with_a_count() {
     for (name, options) in [
         ("metric", TrainOptions { metric: Metric::Auc, ..TrainOptions::default() }),
         ("negative_sampling", TrainOptions { negative_sampling: 0.5, ..TrainOptions::default() }),
-        ("positive_weight", TrainOptions { positive_weight: None, ..TrainOptions::default() }),
+        ("positive_weight", TrainOptions { positive_weight: Some(2.0), ..TrainOptions::default() }),
     ] {
         let refused = refusal(&texts, &CLASSES, options);
         assert!(matches!(&refused, Error::InvalidOption { option, .. } if option == name), "{refused}");
     }
+}
+
+/// One text with two labels, nine to one: balanced, both are as likely.
+#[test]
+fn classes_are_balanced_where_that_is_asked_for() {
+    let share = |positive_weight: Option<f32>| -> f32 {
+        let texts: Vec<(String, usize)> = (0..400).map(|row| ("the same words".to_owned(), usize::from(row % 10 == 0))).collect();
+        let options = TrainOptions { positive_weight, ensembles: 1, epochs: 10, ..TrainOptions::default() };
+        let model = trained(&examples(&texts, 2), &options, text(&["often", "seldom"], None)).unwrap().text_model().unwrap();
+        model.shares(&grams(["the same words"]).0).unwrap()[1]
+    };
+    let (plain, balanced) = (share(Some(1.0)), share(None));
+    assert!((plain - 0.1).abs() < 0.04 && (balanced - 0.5).abs() < 0.1, "{plain} {balanced}");
+}
+
+/// A text has both labels, one or none; and a number.
+#[test]
+fn labels_and_numbers_are_learned_by_words() {
+    let texts: Vec<String> = (0..240)
+        .map(|row| format!("note {} {} {}", row % 7, ["the parcel is late", "hello"][row % 2], ["the card was charged", "bye"][row / 2 % 2]))
+        .collect();
+    let block = |labels: Vec<f32>| Block { batch: grams(texts.iter().map(String::as_str)).0, labels, split: vec![] };
+    let labels = (0..240).flat_map(|row| [f32::from(u8::from(row % 2 == 0)), f32::from(u8::from(row / 2 % 2 == 0))]).collect();
+    let of = Text { task: Task::Labels, ..text(&["delivery", "payment"], None) };
+    let own = trained(&Examples::new(columns("text", None), &block(labels), 0), &TrainOptions::default(), of).unwrap();
+    let Kind::Text(kind) = own.kind() else { panic!("a text model") };
+    assert!(kind.evaluation.as_ref().unwrap().get("micro_f1").unwrap() > 0.95, "{kind:?}");
+    let shares = own.text_model().unwrap().shares(&grams(["the parcel is late, the card was charged", "hello and bye"]).0).unwrap();
+    assert!(shares[0] > 0.5 && shares[1] > 0.5 && shares[2] < 0.5 && shares[3] < 0.5, "{shares:?}");
+
+    let numbers = (0..240).map(|row| 100.0 + 10.0 * (row % 2) as f32 + 5.0 * (row / 2 % 2) as f32).collect();
+    let of = Text { task: Task::NUMBER, ..text(&[], None) };
+    let own = trained(&Examples::new(columns("text", None), &block(numbers), 0), &TrainOptions::default(), of).unwrap();
+    let Kind::Text(kind) = own.kind() else { panic!("a text model") };
+    assert!(kind.evaluation.as_ref().unwrap().get("r2").unwrap() > 0.9 && kind.loss().unwrap() < 0.1, "{kind:?}");
+    let found = own.text_model().unwrap().shares(&grams(["the parcel is late, the card was charged", "hello bye"]).0).unwrap();
+    assert!((found[0] - 100.0).abs() < 4.0 && (found[1] - 115.0).abs() < 4.0, "{found:?}");
+    let same = trained(&Examples::new(columns("text", None), &block(vec![3.0; 240]), 0), &TrainOptions::default(), Text { task: Task::NUMBER, ..text(&[], None) });
+    assert!(same.unwrap_err().to_string().contains("have the same label"));
 }

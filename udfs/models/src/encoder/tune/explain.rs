@@ -22,7 +22,7 @@ use crate::metrics::softmax;
 use crate::net::Parameter;
 use crate::registry::{Kind, ModelName, Registry};
 use crate::runtime::Runtime;
-use crate::text::Text;
+use crate::text::{Task, Text};
 
 /// Tokens of a call.
 const TOKENS: usize = 4096;
@@ -70,6 +70,12 @@ impl Explainer {
         let Kind::Text(text @ Text { tuned: Some(tuned), .. }) = &stored.manifest.kind else {
             return Err(Error::data(format!("{object} has no encoder of its own"), "train one with method => 'full' or 'lora'"));
         };
+        if text.task != Task::Class {
+            return Err(Error::data(
+                format!("{object} gives no classes"),
+                "explain a model with task => 'text_classification' and one class for a text",
+            ));
+        }
         let (weights, tokenizer) = files::weights(&object, text, tuned, stored.files, bases)?;
         Self::new(runtime, text, tuned, weights, &tokenizer).map_err(|error| match error {
             Error::Graph { reason } => Error::corrupt(object, reason),
@@ -78,7 +84,8 @@ impl Explainer {
     }
 
     fn new(runtime: &Arc<Runtime>, text: &Text, tuned: &Tuned, mut weights: HashMap<String, Parameter>, tokenizer: &[u8]) -> Result<Self> {
-        let (graph, slots) = net::explaining(&tuned.config, text.classes.len())?;
+        let plan = net::Plan { config: &tuned.config, tune: &tuned.tune, task: text.task, outputs: text.classes.len() };
+        let (graph, slots) = plan.explaining()?;
         let mut take = |name: &str, shape: Option<&[usize]>| {
             let weight = weights.remove(name).filter(|weight| shape.is_none_or(|shape| weight.shape == shape));
             weight.ok_or_else(|| Error::graph(format!("{name} is missing or has another shape")))
@@ -146,6 +153,19 @@ impl Explainer {
         })
     }
 
+    /// How much of the attention each token of a text has in the end ([`Explanation::tokens`]); those that begin and end it have the rest of 1. It says what
+    /// is read, not what speaks for the class.
+    ///
+    /// Errors: as [`Explainer::explain`].
+    pub fn attend(&self, text: &str, class: Option<usize>, stop: &AtomicBool) -> Result<Explanation> {
+        let explained = self.explain(text, class, 1, stop)?;
+        let pieces = self.tokens.pieces(text)?;
+        let (own, blank) = self.ends(&pieces);
+        let found = self.run(&[1.0], &own, &blank, 0)?;
+        let tokens = pieces.into_iter().zip(found.attention).filter_map(|(piece, share)| Some((piece.text?, f64::from(share))));
+        Ok(Explanation { tokens: tokens.collect(), ..explained })
+    }
+
     /// The embeddings of the text and of the masked one, tokens x hidden.
     fn ends(&self, pieces: &[Piece]) -> (Vec<f32>, Vec<f32>) {
         let row = |piece: &Piece| &self.words.values[piece.id as usize * self.hidden..][..self.hidden];
@@ -179,13 +199,14 @@ impl Explainer {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs)?;
         let take = |place: usize| -> Result<Vec<f32>> { Ok(outputs[place].try_extract_tensor::<f32>()?.1.to_vec()) };
-        Ok(Found { losses: take(0)?, logits: take(1)?, gradient: take(2)? })
+        Ok(Found { losses: take(0)?, logits: take(1)?, gradient: take(2)?, attention: take(3)? })
     }
 }
 
-/// What the graph gives: rows, rows x classes, and rows x tokens x hidden.
+/// What the graph gives: rows, rows x classes, rows x tokens x hidden, and rows x tokens.
 struct Found {
     losses: Vec<f32>,
     logits: Vec<f32>,
     gradient: Vec<f32>,
+    attention: Vec<f32>,
 }

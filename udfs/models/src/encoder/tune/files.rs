@@ -18,7 +18,7 @@ use crate::net::Parameter;
 use crate::onnx::{TensorProto, data_type};
 use crate::registry::{self, Kind, Manifest, ModelName, Registry, Source};
 use crate::runtime::Runtime;
-use crate::text::{Text, TextModel};
+use crate::text::{Task, Text, TextModel};
 
 const WEIGHTS: &str = "weights.safetensors";
 
@@ -36,7 +36,7 @@ impl Trained {
             name: name.clone(),
             version: 0,
             kind: Kind::Text(self.text),
-            parent: None,
+            parent: self.parent,
             created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             source_sha256: source.sha256(),
             source,
@@ -75,7 +75,7 @@ pub(crate) fn load(
     bases: Bases<'_>,
 ) -> Result<TextModel> {
     let (weights, tokenizer) = weights(object, text, tuned, files, bases)?;
-    let engine = engine(runtime, tuned, text.classes.len(), weights, &tokenizer).map_err(|error| match error {
+    let engine = engine(runtime, tuned, text, weights, &tokenizer).map_err(|error| match error {
         Error::Graph { reason } => Error::corrupt(object, format!("{WEIGHTS}: {reason}")),
         other => other,
     })?;
@@ -90,22 +90,32 @@ pub(super) fn weights(
     mut files: BTreeMap<String, Vec<u8>>,
     bases: Bases<'_>,
 ) -> Result<(HashMap<String, Parameter>, Vec<u8>)> {
-    let mut file = |file: &str| files.remove(file).ok_or_else(|| Error::corrupt(object, format!("{file} is missing")));
-    let damaged = |reason: String| Error::corrupt(object, format!("{WEIGHTS}: {reason}"));
-    let own = deserialise(&file(WEIGHTS)?).map_err(damaged)?;
-    match tuned.tune.method {
-        Method::Full => Ok((own, file(TOKENIZER)?)),
-        Method::Lora => {
-            let name = text.encoder.as_deref().unwrap_or_default();
-            let base = bases(name)?;
-            if base.source_sha256() != tuned.base_sha256 {
-                let reason = format!("{object} has changes of another encoder \"{name}\" than there is now");
-                return Err(Error::data(reason, "import the encoder that it was trained from again, or train the model anew"));
-            }
-            let tokenizer = base.tokenizer()?;
-            Ok((changed(base.weights()?, own, tuned).map_err(damaged)?, tokenizer))
-        }
+    let own = own(object, &mut files)?;
+    if tuned.tune.method == Method::Full {
+        let tokenizer = files.remove(TOKENIZER).ok_or_else(|| Error::corrupt(object, format!("{TOKENIZER} is missing")))?;
+        return Ok((own, tokenizer));
     }
+    let base = base(object, text, tuned, bases)?;
+    let tokenizer = base.tokenizer()?;
+    let changed = changed(base.weights()?, own, tuned).map_err(|reason| Error::corrupt(object, format!("{WEIGHTS}: {reason}")))?;
+    Ok((changed, tokenizer))
+}
+
+/// The weights that a version holds itself.
+pub(super) fn own(object: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<HashMap<String, Parameter>> {
+    let file = files.remove(WEIGHTS).ok_or_else(|| Error::corrupt(object, format!("{WEIGHTS} is missing")))?;
+    deserialise(&file).map_err(|reason| Error::corrupt(object, format!("{WEIGHTS}: {reason}")))
+}
+
+/// The very encoder that a version belongs to.
+pub(super) fn base(object: &str, text: &Text, tuned: &Tuned, bases: Bases<'_>) -> Result<Encoder> {
+    let name = text.encoder.as_deref().unwrap_or_default();
+    let base = bases(name)?;
+    if base.source_sha256() != tuned.base_sha256 {
+        let reason = format!("{object} has changes of another encoder \"{name}\" than there is now");
+        return Err(Error::data(reason, "import the encoder that it was trained from again, or train the model anew"));
+    }
+    Ok(base)
 }
 
 /// The weights of an encoder with low-rank changes, W + scale B A, and what else was trained.
@@ -114,12 +124,18 @@ fn changed(base: Vec<Parameter>, mut own: HashMap<String, Parameter>, tuned: &Tu
     let mut all = HashMap::new();
     for mut weight in base {
         let stem = weight.name.strip_suffix(".weight").unwrap_or(&weight.name);
-        if let (Some(a), Some(b)) = (own.remove(&format!("{stem}.lora_A")), own.remove(&format!("{stem}.lora_B"))) {
+        if let (Some(a), Some(mut b)) = (own.remove(&format!("{stem}.lora_A")), own.remove(&format!("{stem}.lora_B"))) {
             let (&[rank, inputs], &[outputs, inner]) = (a.shape.as_slice(), b.shape.as_slice()) else {
                 return Err(format!("{stem} has no matrices"));
             };
             if rank != inner || weight.shape != [outputs, inputs] {
                 return Err(format!("the change of {} is {outputs} x {inner} by {rank} x {inputs}", weight.name));
+            }
+            if let Some(factors) = own.remove(&format!("{stem}.lora_E")) {
+                if factors.values.len() != rank {
+                    return Err(format!("{stem} has {} factors for {rank} ranks", factors.values.len()));
+                }
+                b.values.chunks_exact_mut(rank).for_each(|row| row.iter_mut().zip(&factors.values).for_each(|(b, factor)| *b *= factor));
             }
             for (row, b) in weight.values.chunks_exact_mut(inputs).zip(b.values.chunks_exact(rank)) {
                 for (b, a) in b.iter().zip(a.values.chunks_exact(inputs)) {
@@ -136,15 +152,16 @@ fn changed(base: Vec<Parameter>, mut own: HashMap<String, Parameter>, tuned: &Tu
     Ok(all)
 }
 
-/// An engine that gives the logits of texts.
+/// An engine that gives the logits of texts or of their tokens, or vectors.
 fn engine(
     runtime: &Arc<Runtime>,
     tuned: &Tuned,
-    classes: usize,
+    text: &Text,
     mut weights: HashMap<String, Parameter>,
     tokenizer: &[u8],
 ) -> Result<Arc<Engine>> {
-    let (graph, slots) = net::serving(&tuned.config, classes)?;
+    let outputs = text.task.outputs(text.classes.len());
+    let (graph, slots) = net::Plan { config: &tuned.config, tune: &tuned.tune, task: text.task, outputs }.serving()?;
     let mut model = graph.proto();
     let proto = model.graph.as_mut().ok_or_else(|| Error::graph("a model without a graph"))?;
     proto.input.retain(|input| slots.iter().all(|slot| slot.name != input.name));
@@ -160,11 +177,14 @@ fn engine(
         bytes.extend(weight.values.iter().flat_map(|value| value.to_le_bytes()));
         proto.initializer.push(TensorProto::external(&slot.name, &slot.shape, data_type::FLOAT, WEIGHTS, offset, length));
     }
-    let facts = Facts { dimension: classes, normalize: false, ..tuned.facts.clone() };
+    let facts = match text.task.gives_vectors() {
+        true => tuned.facts.clone(),
+        false => Facts { dimension: outputs, normalize: false, ..tuned.facts.clone() },
+    };
     let tokens = Tokens::new("the tokenizer of a text model", tokenizer, &facts)?;
     let (runtime, model, bytes) = (Arc::clone(runtime), model.encode_to_vec(), Arc::<[u8]>::from(bytes));
     let open = move |threads| runtime.session_of_weights(&model, WEIGHTS, Arc::clone(&bytes), threads);
-    Engine::over(facts, tokens, Box::new(open), Limits::default())
+    Engine::over(facts, tokens, Box::new(open), Limits::default(), text.task == Task::Tags)
 }
 
 /// Bytes to which weights are aligned in memory.

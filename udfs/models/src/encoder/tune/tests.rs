@@ -1,18 +1,22 @@
-use std::collections::BTreeMap;
+mod explaining;
+mod gradients;
+mod methods;
+mod tasks;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::graph::{self, WORDS};
+use super::super::config::Config;
+use super::super::graph::WORDS;
+use super::super::prepare::Encoder;
 use super::net::{self, port};
 use super::*;
 use crate::click::Progress;
 use crate::examples::{Block, Examples};
 use crate::language::{Form, Precision};
-use crate::model::Model;
-use crate::registry::{ModelName, Registry, Source};
-use crate::testing::{Feed, run, runtime};
-use crate::text::Text;
+use crate::testing::runtime;
+use crate::text::{Task, Text};
 
 /// The tiny encoder of the tests.
 fn encoder(name: &str) -> (tempfile::TempDir, Encoder) {
@@ -21,6 +25,8 @@ fn encoder(name: &str) -> (tempfile::TempDir, Encoder) {
     let encoder = Encoder::prepare(&source, folder.path(), Encoder::EXACT).unwrap();
     (folder, encoder)
 }
+
+const METHODS: [Method; 5] = [Method::Full, Method::Lora, Method::Adalora, Method::Adapter, Method::Prefix];
 
 const CLASSES: [&str; 3] = ["delivery", "payment", "returns"];
 
@@ -35,15 +41,28 @@ fn examples(base: &Base, texts: &[(String, usize)], classes: usize) -> Examples 
     let mut labels = vec![0.0; texts.len() * classes];
     texts.iter().enumerate().for_each(|(row, (_, class))| labels[row * classes + class] = 1.0);
     let (batch, _) = base.read(texts.iter().map(|(text, _)| text.as_str())).unwrap();
-    Examples::new(columns("text"), &Block { batch, labels, split: vec![] }, 0)
+    Examples::new(columns("text", "text", Task::Class), &Block { batch, labels, split: vec![] }, 0)
 }
 
 fn text() -> Text {
-    Text { classes: CLASSES.map(str::to_owned).to_vec(), encoder: Some("tiny".to_owned()), truncated: 0, evaluation: None, tuned: None }
+    Text {
+        task: Task::Class,
+        classes: CLASSES.map(str::to_owned).to_vec(),
+        encoder: Some("tiny".to_owned()),
+        truncated: 0,
+        evaluation: None,
+        tuned: None,
+    }
 }
 
 fn options(method: Method) -> TrainOptions {
-    TrainOptions { epochs: 3, learning_rate: 2e-3, ..Tune::options(method) }
+    // What little a method trains of the tiny encoder has to move far.
+    let (epochs, learning_rate) = match method {
+        Method::Full | Method::Lora => (3, 2e-3),
+        Method::Adalora | Method::Adapter => (8, 1e-2),
+        Method::Prefix => (16, 3e-2),
+    };
+    TrainOptions { epochs, learning_rate, ..Tune::options(method) }
 }
 
 fn trained(base: &Base, rows: usize, options: &TrainOptions) -> Result<Trained> {
@@ -51,66 +70,12 @@ fn trained(base: &Base, rows: usize, options: &TrainOptions) -> Result<Trained> 
     train(&runtime(), base, &examples, options, text(), &mut |_| ControlFlow::Continue(()), &AtomicBool::new(false))
 }
 
-fn wave(seed: usize, count: usize) -> Vec<f32> {
-    (0..count).map(|at| (((at * 37 + seed * 11) % 101) as f32 / 101.0 - 0.5) * 0.8).collect()
+fn plan<'p>(config: &'p Config, tune: &'p Tune, task: Task, outputs: usize) -> net::Plan<'p> {
+    net::Plan { config, tune, task, outputs }
 }
 
-/// The slope of a step's loss along a direction by differences agrees with the gradient by the graph, for every weight that is trained and for the
-/// words; no other weight has a gradient.
-#[test]
-fn the_gradients_of_a_step_are_its_slopes() {
-    let (_folder, encoder) = encoder("bert");
-    let config = encoder.config();
-    let runtime = runtime();
-    for (method, dropout) in [(Method::Full, false), (Method::Full, true), (Method::Lora, false), (Method::Lora, true)] {
-        let targets = vec![Target::Query, Target::Key, Target::Value, Target::Output, Target::Up, Target::Down];
-        let tune = Tune { rank: 2, alpha: 1.0, targets, ..Tune::new(method) };
-        let net::Training { graph, weights, masks } = net::training(config, &tune, 3, dropout).unwrap();
-        let (b, s, hidden) = (2, 4, config.hidden);
-        let mut feeds: Vec<(String, Feed)> = vec![
-            ("words".to_owned(), Feed::Floats(vec![b, s, hidden], wave(3, b * s * hidden))),
-            ("positions".to_owned(), Feed::Indices(vec![s], (0..s as i64).collect())),
-            ("mask".to_owned(), Feed::Floats(vec![b, s], vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1e9, -1e9])),
-            ("pool".to_owned(), Feed::Floats(vec![b, s], vec![0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 0.0, 0.0])),
-            (port::LABELS.to_owned(), Feed::Floats(vec![b, 3], vec![1.0, 0.0, 0.0, 0.1, 0.8, 0.1])),
-            (port::ROW_WEIGHTS.to_owned(), Feed::Floats(vec![b, 1], vec![0.5, 2.0])),
-        ];
-        assert_eq!(masks.is_empty(), method == Method::Full || !dropout);
-        if dropout {
-            let mask = |count: usize| (0..count).map(|at| if at % 5 == 0 { 0.0 } else { 1.25 }).collect::<Vec<f32>>();
-            feeds.push((port::POOLED.to_owned(), Feed::Floats(vec![b, hidden], mask(b * hidden))));
-            let widths = masks.iter().enumerate();
-            feeds.extend(widths.map(|(number, width)| (graph::mask(number), Feed::Floats(vec![b, s, *width], mask(b * s * width)))));
-        }
-        for (seed, weight) in weights.iter().enumerate() {
-            let mut values = wave(seed, weight.shape.iter().product());
-            if weight.name.ends_with("LayerNorm.weight") {
-                values.iter_mut().for_each(|value| *value += 1.0);
-            }
-            feeds.push((weight.name.clone(), Feed::Floats(weight.shape.clone(), values)));
-        }
-        let given = |feeds: &[(String, Feed)]| {
-            let feeds: Vec<(&str, Feed)> = feeds.iter().map(|(name, feed)| (name.as_str(), feed.clone())).collect();
-            run(&runtime, &graph, &feeds)
-        };
-        let outputs = given(&feeds);
-        let mut of: Vec<&str> = weights.iter().filter(|weight| weight.trained).map(|weight| weight.name.as_str()).collect();
-        of.extend(net::trains_words(&tune).then_some("words"));
-        assert_eq!(outputs.len(), of.len() + 1, "a gradient for each, and for no other");
-        for (name, gradient) in of.iter().zip(&outputs[1..]) {
-            let place = feeds.iter().position(|(own, _)| own == name).unwrap();
-            let way = wave(place + 50, gradient.len());
-            let moved = |step: f32| {
-                let mut feeds = feeds.clone();
-                let Feed::Floats(_, values) = &mut feeds[place].1 else { panic!("{name}") };
-                values.iter_mut().zip(&way).for_each(|(value, way)| *value += step * way);
-                f64::from(given(&feeds)[0][0])
-            };
-            let slope = (moved(5e-3) - moved(-5e-3)) / 1e-2;
-            let along: f64 = gradient.iter().zip(&way).map(|(gradient, way)| f64::from(gradient * way)).sum();
-            assert!((slope - along).abs() <= 5e-3 * (0.2 + along.abs()), "{method}, {name}: {slope} {along}");
-        }
-    }
+fn wave(seed: usize, count: usize) -> Vec<f32> {
+    (0..count).map(|at| (((at * 37 + seed * 11) % 101) as f32 / 101.0 - 0.5) * 0.8).collect()
 }
 
 /// Before its first step an encoder with a head reads texts as the engine does.
@@ -126,12 +91,13 @@ fn the_forward_pass_is_that_of_the_engine() {
         let vectors = engine.embed(&asked, &AtomicBool::new(false)).unwrap().vectors;
 
         let (batch, _) = base.read(asked).unwrap();
-        let block = Block { batch, labels: vec![], split: vec![] };
         let weights = encoder.weights().unwrap();
         let words = weights.iter().find(|weight| weight.name == WORDS).unwrap();
         let mut padded = padded::Padded::default();
-        padded.fill(&block, &[0, 1, 2], &words.values, &base.facts, config.hidden);
-        let graph = net::evaluation(&config, &tune, config.hidden).unwrap();
+        let bag = &batch.bags[0];
+        let texts: Vec<&[u64]> = (0..3).map(|row| &bag.ids[bag.row(row)]).collect();
+        padded.fill(&texts, &words.values, &base.facts, config.hidden);
+        let graph = plan(&config, &tune, Task::Class, config.hidden).evaluation().unwrap();
         // A head that leaves the vector as it is.
         let unit: Vec<f32> = (0..config.hidden * config.hidden).map(|at| f32::from(u8::from(at % (config.hidden + 1) == 0))).collect();
         let head = [
@@ -155,64 +121,10 @@ fn the_forward_pass_is_that_of_the_engine() {
     }
 }
 
-/// What `full` trains is all, what `lora` trains are the changes and the head; a loaded version gives what was trained.
-#[test]
-fn each_method_trains_what_it_says_and_is_read_again() {
-    let (_folder, encoder) = encoder("bert");
-    let before: BTreeMap<String, Vec<f32>> = encoder.weights().unwrap().into_iter().map(|weight| (weight.name, weight.values)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::open(folder.path()).unwrap();
-    let name = ModelName::parse("topic").unwrap();
-    let asked = ["the parcel of a shop", "the money of a shop now now", "the label of a shop", ""];
-    for (version, method) in (1..).zip([Method::Full, Method::Lora]) {
-        let tune = Tune { rank: 4, ..Tune::new(method) };
-        let base = Base::new(encoder.clone(), tune.clone()).unwrap();
-        let trained = trained(&base, 240, &options(method)).unwrap();
-        let own = trained.text().tuned.clone().unwrap();
-        let all: usize = before.values().map(Vec::len).sum::<usize>() + 3 * 48 + 3;
-        let evaluation = trained.text().evaluation.clone().unwrap();
-        assert!(evaluation.accuracy > 0.9 && evaluation.rows == 24, "{method}: {evaluation:?}");
-        match method {
-            Method::Full => {
-                assert_eq!((own.trainable, own.parameters), (all as u64, all as u64));
-                assert_eq!(trained.weights.len(), before.len() + 2);
-                // Token types and positions that no text has may stay; every other tensor moves.
-                let moved = |weight: &&crate::net::Parameter| before.get(&weight.name).is_none_or(|before| *before != weight.values);
-                let stayed: Vec<&str> = trained.weights.iter().filter(|weight| !moved(weight)).map(|weight| weight.name.as_str()).collect();
-                assert!(stayed.is_empty(), "{stayed:?}");
-            }
-            Method::Lora => {
-                // Two layers, two matrices of 48 x 48 each, by 4; the head.
-                assert_eq!(own.trainable, 2 * 2 * 2 * 4 * 48 + 3 * 48 + 3);
-                assert_eq!(own.parameters, all as u64 + 2 * 2 * 2 * 4 * 48);
-                let kept = |name: &str| name.ends_with("lora_A") || name.ends_with("lora_B") || port::HEAD.contains(&name);
-                assert!(trained.weights.iter().all(|weight| kept(&weight.name)));
-                assert!(trained.weights.iter().all(|weight| weight.values.iter().any(|value| *value != 0.0)));
-            }
-        }
-        let source = Source { label: "topic".to_owned(), query: "SELECT 1".to_owned(), rows: 240 };
-        assert_eq!(trained.save(&registry, &name, source).unwrap(), version);
-        assert_eq!(registry.manifest(&name, version).unwrap().model_type(), format!("text, tiny, {method}"));
-        let bases = |_: &str| Ok(encoder.clone());
-        let Model::Text(model) = Model::load_with(&runtime(), &registry, &name, version, &bases).unwrap() else { panic!("no text model") };
-        let shares = model.read(&asked, &AtomicBool::new(false)).unwrap().values;
-        let likeliest = |row: usize| (0..3).max_by(|a, b| shares[row * 3 + a].total_cmp(&shares[row * 3 + b])).unwrap();
-        assert_eq!([0, 1, 2].map(likeliest), [0, 1, 2], "{method}: {shares:?}");
-        assert!(shares.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{shares:?}");
-        assert!(model.shares(&Batch::default()).is_err());
-    }
-    // Changes belong to the encoder that they were trained from.
-    let (_other, other) = self::encoder("roberta");
-    let refused = Model::load_with(&runtime(), &registry, &name, 2, &|_| Ok(other.clone())).unwrap_err();
-    assert!(refused.to_string().contains("changes of another encoder \"tiny\""), "{refused}");
-    // A model with all weights needs no other one.
-    assert!(Model::load(&runtime(), &registry, &name, 1).is_ok());
-}
-
 #[test]
 fn the_same_rows_and_seed_give_the_same_model() {
     let (_folder, encoder) = encoder("bert");
-    for method in [Method::Full, Method::Lora] {
+    for method in METHODS {
         let tune = Tune::new(method);
         let base = Base::new(encoder.clone(), tune.clone()).unwrap();
         let train = |seed| trained(&base, 90, &TrainOptions { epochs: 1, seed, ..options(method) }).unwrap().weights;
@@ -242,7 +154,7 @@ fn a_training_ends_when_it_is_stopped_and_keeps_its_best_epoch() {
     let losses: Vec<f64> = trained.epochs().iter().filter_map(|epoch| epoch.validation_loss).collect();
     let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(trained.kept().validation_loss, Some(best));
-    assert!((trained.text().evaluation.as_ref().unwrap().logloss - best).abs() < 1e-12);
+    assert!((trained.text().loss().unwrap() - best).abs() < 1e-12);
     assert!(losses.len() < 12, "{losses:?}");
 }
 
@@ -282,7 +194,7 @@ fn texts_that_cannot_be_learned_from_are_refused_with_a_count() {
     let tune = Tune::new(Method::Full);
     let base = Base::new(encoder, tune.clone()).unwrap();
     let refusal = |texts: &[(String, usize)], classes: usize| {
-        let text = Text { classes: CLASSES[..classes].iter().map(|class| (*class).to_owned()).collect(), ..text() };
+        let text = Text { task: Task::Class, classes: CLASSES[..classes].iter().map(|class| (*class).to_owned()).collect(), ..text() };
         let examples = examples(&base, texts, classes);
         let go_on = &mut |_: &Progress| ControlFlow::Continue(());
         train(&runtime(), &base, &examples, &options(Method::Full), text, go_on, &AtomicBool::new(false)).unwrap_err().to_string()
@@ -293,40 +205,4 @@ fn texts_that_cannot_be_learned_from_are_refused_with_a_count() {
     few.push(("late".to_owned(), 1));
     assert_eq!(refusal(&few, 2), "class \"payment\" has 1 row");
     assert_eq!(refusal(&[], 2), "the training query returned no rows");
-}
-
-#[test]
-fn attributions_add_up_to_the_difference_of_the_log_probabilities() {
-    let (folder, registry) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
-    let encoder = || Encoder::prepare(&source, folder.path(), Encoder::EXACT).unwrap();
-    let registry = Registry::open(registry.path()).unwrap();
-    let name = ModelName::parse("topic").unwrap();
-    let bases = |_: &str| Ok(encoder());
-    for (version, method) in [(1, Method::Full), (2, Method::Lora)] {
-        let base = Base::new(encoder(), Tune::new(method)).unwrap();
-        let trained = trained(&base, 240, &TrainOptions { epochs: 8, learning_rate: 5e-3, ..options(method) }).unwrap();
-        let source = Source { label: "topic".to_owned(), query: "SELECT 1".to_owned(), rows: 240 };
-        trained.save(&registry, &name, source).unwrap();
-        let explainer = Explainer::load(&runtime(), &registry, &name, version, &bases).unwrap();
-        let go_on = AtomicBool::new(false);
-        let text = "the parcel of a shop now";
-        let coarse = explainer.explain(text, None, 2, &go_on).unwrap();
-        let fine = explainer.explain(text, None, 256, &go_on).unwrap();
-        let error = |found: &Explanation| (found.tokens.iter().map(|(_, value)| value).sum::<f64>() - found.difference).abs();
-        assert!(fine.difference.abs() > 0.1 && error(&fine) < 1e-2 * fine.difference.abs(), "{fine:?}");
-        assert!(error(&fine) <= error(&coarse), "{} {}", error(&fine), error(&coarse));
-        assert_eq!(
-            (fine.class, fine.tokens.iter().map(|(token, _)| token.as_str()).collect::<String>().as_str()),
-            (0, "theparcelofashopnow")
-        );
-        let Model::Text(model) = Model::load_with(&runtime(), &registry, &name, version, &bases).unwrap() else { panic!("a text model") };
-        let shares = model.read(&[text], &go_on).unwrap().values;
-        assert!((fine.probability - f64::from(shares[0])).abs() < 1e-4, "{fine:?} {shares:?}");
-        // Against another class the same words speak the other way.
-        let against = explainer.explain(text, Some(1), 256, &go_on).unwrap();
-        assert!(against.difference < 0.0 && error(&against) < 2e-2 * against.difference.abs(), "{against:?}");
-        let stopped = explainer.explain(text, None, 256, &AtomicBool::new(true));
-        assert!(matches!(stopped, Err(Error::Canceled)));
-    }
 }
