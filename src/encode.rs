@@ -10,7 +10,7 @@ use arrow_pg::datatypes::{arrow_schema_to_pg_fields, field_into_pg_type, into_pg
 use arrow_pg::row_encoder::RowEncoder;
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::timezone::Tz;
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringArray, StringBuilder};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use pgwire::api::Type;
@@ -22,6 +22,7 @@ use pgwire::messages::data::{FieldDescription, MESSAGE_TYPE_BYTE_DATA_ROW, RowDe
 use crate::names;
 use crate::protocol::Outbound;
 use crate::sqlstate::{SqlError, SqlState, internal};
+pub(crate) use text::civil;
 use value::Values;
 
 /// The columns of a result as they go over the wire.
@@ -81,6 +82,22 @@ impl Columns {
         let columns = columns.map(|((array, field), info)| Column::of(array, field, info, self.zone)).collect::<Result<_, _>>()?;
         Ok(Encoded { columns, row: None, count: slice.num_rows() })
     }
+}
+
+/// The values of an array in PostgreSQL's words, times with a zone shown in `zone`; none where there are no words for its type.
+pub(crate) fn texts(array: &ArrayRef, zone: &str) -> Result<Option<StringArray>, SqlError> {
+    let zone = Tz::from_str(zone).map_err(|e| internal(&e.to_string()))?;
+    let Some(mut values) = Values::of(array, true, zone)? else { return Ok(None) };
+    let (mut texts, mut text) = (StringBuilder::with_capacity(array.len(), array.len() * 16), BytesMut::new());
+    for row in 0..array.len() {
+        text.clear();
+        if values.write(row, &mut text) {
+            texts.append_value(std::str::from_utf8(&text).map_err(|e| internal(&e.to_string()))?);
+        } else {
+            texts.append_null();
+        }
+    }
+    Ok(Some(texts.finish()))
 }
 
 /// Rows of a batch on their way.

@@ -166,10 +166,78 @@ impl ScalarUDFImpl for Checked {
     }
 }
 
+/// A text of the engine in which checked operations stand as PostgreSQL shows operations: `(a + b)` for `+(a, b)`.
+pub(crate) fn infix(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['+', '-', '*']) {
+        let (before, from) = rest.split_at(at);
+        shown.push_str(before);
+        let stands_alone = shown.ends_with([' ', '(', '[', ',', '=']) || shown.is_empty();
+        match arguments(&from[1..]).filter(|_| stands_alone) {
+            Some((sides, after)) => {
+                let sides: Vec<String> = sides.into_iter().map(infix).collect();
+                match sides.as_slice() {
+                    [side] => shown.extend(["(", &from[..1], " ", side, ")"]),
+                    sides => shown.extend(["(", &sides.join(&format!(" {} ", &from[..1])), ")"]),
+                }
+                rest = after;
+            }
+            None => {
+                shown.push_str(&from[..1]);
+                rest = &from[1..];
+            }
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// The arguments of a call that a text begins with, and what follows them.
+fn arguments(text: &str) -> Option<(Vec<&str>, &str)> {
+    let inner = text.strip_prefix('(')?;
+    let (mut depth, mut from, mut found) = (0_usize, 0, Vec::new());
+    for (at, character) in inner.char_indices() {
+        match character {
+            '(' | '[' => depth += 1,
+            ')' if depth == 0 => {
+                found.push(&inner[from..at]);
+                return Some((found, &inner[at + 1..]));
+            }
+            ')' | ']' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                found.push(&inner[from..at]);
+                from = at + 1;
+                // the engine puts a space there
+                from += usize::from(inner[from..].starts_with(' '));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 fn type_name(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",
         DataType::Int32 | DataType::UInt16 => "integer",
         _ => "bigint",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_shown_between_their_sides() {
+        for (text, shown) in [
+            ("+(id@0, 1)", "(id@0 + 1)"),
+            ("expr=[*(+(a@0, b@1), -(c@2)) as x, +(1, 2) as y]", "expr=[((a@0 + b@1) * (- c@2)) as x, (1 + 2) as y]"),
+            ("a@0 + (b@1) > -(abs(x@2, [1, 2]), 3)", "a@0 + (b@1) > (abs(x@2, [1, 2]) - 3)"),
+            ("x@0 - 1 = y+(2", "x@0 - 1 = y+(2"),
+        ] {
+            assert_eq!(infix(text), shown);
+        }
     }
 }

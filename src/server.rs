@@ -24,12 +24,16 @@ use crate::cancel::Backends;
 use crate::catalog::DataCatalog;
 use crate::config::{self, Config};
 use crate::connection::{Connection, Start, ending, greet, refuse, too_many};
+use crate::counts;
 use crate::interval::Intervals;
 use crate::overflow::CheckOverflow;
+use crate::pattern;
 use crate::planner::DATABASE;
 use crate::settings::Settings;
 use crate::store::{self, Store};
+use crate::sum;
 use crate::system::System;
+use crate::texts::WriteTexts;
 
 /// Connections beyond the limit that are told so at a time; more are closed without a word.
 const TURNED_AWAY: usize = 64;
@@ -201,6 +205,10 @@ impl Engine {
         context.register_catalog(DATABASE, Arc::new(catalog));
         context.register_expr_planner(Arc::new(Intervals::new()))?;
         context.add_analyzer_rule(Arc::new(CheckOverflow::new()));
+        context.add_analyzer_rule(Arc::new(WriteTexts::new()));
+        pattern::register(&context)?;
+        sum::register(&mut context)?;
+        counts::register(&mut context)?;
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|e| *e)?;
         Ok(Self {
             base: context.state(),

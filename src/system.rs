@@ -45,7 +45,7 @@ const FIRST: u32 = 16_384;
 
 /// The relations of `pg_catalog` that list what this server never has. They are planned as nothing, which spares the engine what it
 /// can't do with them.
-const EMPTY: [&str; 26] = [
+const EMPTY: [&str; 27] = [
     "pg_attrdef",
     "pg_collation",
     "pg_constraint",
@@ -57,6 +57,7 @@ const EMPTY: [&str; 26] = [
     "pg_foreign_server",
     "pg_foreign_table",
     "pg_index",
+    "pg_indexes",
     "pg_inherits",
     "pg_matviews",
     "pg_partitioned_table",
@@ -218,6 +219,7 @@ pub(crate) async fn table(state: &SessionState, database: &Arc<dyn CatalogProvid
         "pg_attribute" => relations::pg_attribute(&system, database).await?,
         "pg_locks" => system.locks.pg_locks()?,
         "pg_stat_activity" => system.activity.pg_stat_activity()?,
+        "pg_indexes" => relations::pg_indexes()?,
         "pg_tables" => relations::pg_tables(&system, database).await?,
         "pg_database" => relations::pg_database()?,
         "pg_views" => relations::pg_views(&draft)?,

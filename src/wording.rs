@@ -1,11 +1,12 @@
-//! What PostgreSQL says in words that the engine does not take: EXISTS as a value, `mod`, and relations of one column that are called what their
-//! relation is called.
+//! What PostgreSQL says in words that the engine does not take: EXISTS as a value, `mod`, intervals with a time of day, and relations of one column
+//! that are called what their relation is called.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem,
-    SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
+    SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -49,6 +50,21 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Interval(interval) = expression {
+            spell_out(&mut interval.value);
+        }
+        // the engine takes the sign for that of the first part alone
+        if let Expr::UnaryOp { op: UnaryOperator::Minus, expr } = expression
+            && matches!(expr.as_ref(), Expr::Interval(_))
+            && let Some(minus) = parsed("-1")
+        {
+            let left = Box::new(take(expr));
+            let product = Expr::BinaryOp { left, op: BinaryOperator::Multiply, right: Box::new(minus) };
+            *expression = Expr::Nested(Box::new(product));
+        }
+        if let Expr::Cast { expr, data_type: DataType::Interval { .. }, .. } = expression {
+            spell_out(expr);
+        }
         if let Expr::Function(call) = expression
             && last(&call.name) == "mod"
             && let FunctionArguments::List(list) = &mut call.args
@@ -61,6 +77,36 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Spells out the times in the text of an interval: `-04:05:06.5` is four hours, five minutes and so on, each with the sign.
+fn spell_out(expression: &mut Expr) {
+    let Expr::Value(value) = expression else { return };
+    let Value::SingleQuotedString(text) = &mut value.value else { return };
+    if !text.contains(':') {
+        return;
+    }
+    let words: Option<Vec<String>> =
+        text.split_whitespace().map(|word| if word.contains(':') { time_in_words(word) } else { Some(word.to_owned()) }).collect();
+    if let Some(words) = words {
+        *text = words.join(" ");
+    }
+}
+
+/// A time such as `4:05` or `04:05:06.5` in words; none where it is not one.
+fn time_in_words(time: &str) -> Option<String> {
+    let (sign, time) = time.strip_prefix('-').map_or(("", time.strip_prefix('+').unwrap_or(time)), |time| ("-", time));
+    let parts: Vec<&str> = time.split(':').collect();
+    let whole = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes, seconds) = match parts.as_slice() {
+        [hours, minutes] => (hours, minutes, "0"),
+        [hours, minutes, seconds] => (hours, minutes, *seconds),
+        _ => return None,
+    };
+    if !whole(hours) || !whole(minutes) || seconds.parse::<f64>().is_err() || seconds.starts_with(['-', '+']) {
+        return None;
+    }
+    Some(format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
 }
 
 /// Whether a column of this name is spoken of.
@@ -119,6 +165,10 @@ impl VisitorMut for Values {
     }
 }
 
+fn parsed(text: &str) -> Option<Expr> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
+}
+
 /// Whether a query has rows, as a query: it counts them itself where it is a plain one, so that it may speak of the query around it.
 fn counted(query: &Query, negated: bool) -> Option<Query> {
     let truth = if negated { "count(*) = 0" } else { "count(*) > 0" };
@@ -126,7 +176,7 @@ fn counted(query: &Query, negated: bool) -> Option<Query> {
         && let SetExpr::Select(select) = query.body.as_ref()
     {
         let mut select = select.clone();
-        select.projection = vec![SelectItem::UnnamedExpr(Parser::new(&PostgreSqlDialect {}).try_with_sql(truth).ok()?.parse_expr().ok()?)];
+        select.projection = vec![SelectItem::UnnamedExpr(parsed(truth)?)];
         return Some(Query { body: Box::new(SetExpr::Select(select)), order_by: None, ..query.clone() });
     }
     let text = format!("SELECT {truth} FROM ({query}) AS rows");
@@ -179,6 +229,14 @@ mod tests {
         assert_eq!(
             rewritten("SELECT CASE WHEN EXISTS (SELECT max(x) FROM u) THEN 1 END"),
             "SELECT CASE WHEN (SELECT count(*) > 0 FROM (SELECT max(x) FROM u) AS rows) THEN 1 END"
+        );
+    }
+
+    #[test]
+    fn times_in_intervals_are_spelled_out() {
+        assert_eq!(
+            rewritten("SELECT INTERVAL '1 day -04:05:06.5', '10:30'::interval, -INTERVAL '2 days'"),
+            "SELECT INTERVAL '1 day -04 hours -05 minutes -06.5 seconds', '10 hours 30 minutes 0 seconds'::INTERVAL, (INTERVAL '2 days' * -1)"
         );
     }
 

@@ -38,6 +38,15 @@ impl Values {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
+    /// Writes a value as it is. False where it is NULL.
+    pub(super) fn write(&mut self, row: usize, out: &mut BytesMut) -> bool {
+        let there = !self.is_null(row);
+        if there {
+            (self.put)(row, out);
+        }
+        there
+    }
+
     /// Writes a value with its length before it.
     pub(super) fn put(&mut self, row: usize, out: &mut BytesMut) {
         if self.is_null(row) {

@@ -16,6 +16,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, Rows, Session};
+use crate::overflow;
 use crate::sqlstate::{SqlError, internal};
 use crate::statement::Explain;
 
@@ -97,7 +98,7 @@ impl Node {
         let rows = statistics.num_rows.get_value().copied().unwrap_or(most.unwrap_or(UNKNOWN_ROWS));
         let width = statistics.total_byte_size.get_value().map_or(0, |bytes| bytes / rows.max(1));
         let cost = below.iter().map(|node| node.cost).sum::<f64>() + rows as f64 / 100.0;
-        let line = DisplayableExecutionPlan::new(plan).one_line().to_string();
+        let line = overflow::infix(&DisplayableExecutionPlan::new(plan).one_line().to_string());
         let (said, about) = line.trim().split_once(": ").unwrap_or((line.trim(), ""));
         let (name, label) = match KNOWN.iter().find(|(name, ..)| *name == plan.name() || *name == said) {
             Some((_, name, label)) => ((*name).to_owned(), *label),

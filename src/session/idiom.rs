@@ -3,12 +3,13 @@
 //! Each is known by its form, never by the client's text: `ARRAY(SELECT ...)`, casts to `regclass` and `regtype`, `tableoid`, and queries of
 //! relations that never have a row.
 
+mod nothing;
+
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, Join, JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value,
-    Visit, VisitMut, Visitor, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -16,13 +17,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use crate::literals;
 use crate::names::{self, folded};
 use crate::system;
-
-/// Functions whose answer to no rows is a row.
-const AGGREGATES: [&str; 13] =
-    ["array_agg", "avg", "bool_and", "bool_or", "count", "every", "json_agg", "jsonb_agg", "max", "min", "string_agg", "sum", "xmlagg"];
-
-/// A list of texts without an item.
-const NO_TEXTS: &str = "array_remove(make_array(''), '')";
+use nothing::{NO_TEXTS, aggregates, is_empty, is_nothing};
 
 /// Rewrites the idioms of a statement.
 pub(super) fn apply(statement: &mut Statement) {
@@ -73,24 +68,14 @@ impl VisitorMut for Rewriter {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if matches!(query.body.as_ref(), SetExpr::Select(select) if makes_nothing(select)) {
-            query.order_by = None;
-        }
+        nothing::simplify(query);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         number_relations(select);
         select.projection.iter_mut().for_each(unfold);
-        if makes_nothing(select) {
-            // what stands in a row that never is need not be found
-            select.selection = None;
-            select.projection.iter_mut().for_each(forget);
-            let hard = |factor: &TableFactor| matches!(factor, TableFactor::NestedJoin { .. } | TableFactor::UNNEST { .. });
-            if select.from.iter().any(|from| hard(&from.relation) || from.joins.iter().any(|join| hard(&join.relation))) {
-                leave(select);
-            }
-        }
+        nothing::forget(select);
         ControlFlow::Continue(())
     }
 
@@ -187,31 +172,6 @@ fn number_relations(select: &mut Select) {
     if !number.0.is_empty() {
         let _: ControlFlow<()> = VisitMut::visit(select, &mut number);
     }
-}
-
-/// Puts NULL in the place of what is more than a column.
-fn forget(item: &mut SelectItem) {
-    if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item
-        && !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-    {
-        *expression = Expr::Value(Value::Null.into());
-    }
-}
-
-/// Leaves nothing of what is joined in brackets or to the items of lists, which the engine may not take, but the names of the columns.
-fn leave(select: &mut Select) {
-    let named = |item: &SelectItem| match item {
-        SelectItem::UnnamedExpr(expression) => column(expression).map(Ident::new),
-        SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
-        _ => None,
-    };
-    let Some(names) = select.projection.iter().map(named).collect::<Option<Vec<_>>>() else { return };
-    let null = || Expr::Value(Value::Null.into());
-    select.projection = names.into_iter().map(|alias| SelectItem::ExprWithAlias { expr: null(), alias }).collect();
-    select.from.clear();
-    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
-    select.having = None;
-    select.selection = Some(Expr::Value(Value::Boolean(false).into()));
 }
 
 /// `ARRAY(SELECT e FROM ... ORDER BY o)` is `(SELECT array_agg(e ORDER BY o) FROM ...)`.
@@ -327,65 +287,6 @@ fn is_procedure(expression: &Expr) -> bool {
     column(expression).is_some_and(|name| PROCEDURES.contains(&name.as_str()))
 }
 
-/// Whether a query never has a row.
-fn is_nothing(query: &Query) -> bool {
-    query.with.is_none() && matches!(query.body.as_ref(), SetExpr::Select(select) if makes_nothing(select))
-}
-
-/// Whether a SELECT reads what never has a row, and makes none of it.
-fn makes_nothing(select: &Select) -> bool {
-    let grouped = matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if !keys.is_empty());
-    select.from.iter().any(never_has_rows) && (grouped || !aggregates(select))
-}
-
-/// Whether a join never has a row.
-fn never_has_rows(from: &TableWithJoins) -> bool {
-    let inner = |join: &Join| {
-        matches!(
-            join.join_operator,
-            JoinOperator::Join(_)
-                | JoinOperator::Inner(_)
-                | JoinOperator::CrossJoin(_)
-                | JoinOperator::Left(_)
-                | JoinOperator::LeftOuter(_)
-        )
-    };
-    let left = is_empty(&from.relation) && from.joins.iter().all(inner);
-    let joined = from.joins.iter().any(|join| {
-        is_empty(&join.relation)
-            && matches!(join.join_operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
-    });
-    left || (joined && from.joins.iter().all(inner))
-}
-
-/// Whether a SELECT answers one row for many, apart from the queries in it.
-fn aggregates(select: &Select) -> bool {
-    struct Search {
-        inside: usize,
-    }
-    impl Visitor for Search {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.inside += 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.inside -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
-            match expression {
-                Expr::Function(call) if self.inside == 0 && AGGREGATES.contains(&last(&call.name).as_str()) => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    select.projection.visit(&mut Search { inside: 0 }).is_break()
-}
-
 /// The engine wants to be sure that a query in the place of a value answers one row. One that finds a relation of the catalog by its
 /// number does, and its value is the largest of it.
 fn one_row(query: &mut Query) {
@@ -486,31 +387,6 @@ fn finds_by_number(condition: &Expr) -> bool {
     }
 }
 
-/// Whether a relation never has a row: a list of the catalog that is never filled, or the items of one.
-fn is_empty(factor: &TableFactor) -> bool {
-    let name = match factor {
-        TableFactor::Table { name, args: None, .. } => name,
-        TableFactor::Derived { subquery, .. } => return is_nothing(subquery),
-        TableFactor::NestedJoin { table_with_joins, .. } => return never_has_rows(table_with_joins),
-        TableFactor::Table { name, args: Some(args), .. } if last(name) == "unnest" => {
-            let list = |argument: &FunctionArg| match argument {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(names))) => {
-                    names.last().is_some_and(|name| folded(name) == "reloptions")
-                }
-                _ => false,
-            };
-            return matches!(args.args.as_slice(), [one] if list(one));
-        }
-        _ => return false,
-    };
-    let system = match name.0.as_slice() {
-        [_] => true,
-        [schema, _] => schema.as_ident().is_some_and(|schema| folded(schema) == "pg_catalog"),
-        _ => false,
-    };
-    system && system::is_empty(&last(name))
-}
-
 fn last(name: &ObjectName) -> String {
     names::last(name).unwrap_or_default()
 }
@@ -567,7 +443,7 @@ fn is_text(data_type: &DataType) -> bool {
 mod tests {
     use super::*;
 
-    fn rewritten(sql: &str) -> String {
+    pub(super) fn rewritten(sql: &str) -> String {
         let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect(sql).remove(0);
         apply(&mut statement);
         statement.to_string()
@@ -584,36 +460,6 @@ mod tests {
             "SELECT (SELECT array_agg(item) FROM (SELECT DISTINCT x FROM t) AS items (item)) AS xs"
         );
         assert_eq!(rewritten("SELECT ARRAY[1, 2]"), "SELECT ARRAY[1, 2]");
-    }
-
-    #[test]
-    fn what_never_has_a_row_is_not_read() {
-        let subquery =
-            "SELECT (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.adnum = a.n) AS d FROM a";
-        assert_eq!(rewritten(subquery), "SELECT NULL AS d FROM a");
-        assert_eq!(rewritten("SELECT EXISTS (SELECT 1 FROM pg_trigger) AS e"), "SELECT false AS e");
-        assert_eq!(
-            rewritten("SELECT (SELECT count(*) FROM pg_trigger) AS n"),
-            "SELECT (SELECT count(*) AS \"count\" FROM pg_trigger) AS n"
-        );
-        assert_eq!(rewritten("SELECT (SELECT max(x) FROM t WHERE x = p.y) AS m FROM pg_policy p"), "SELECT NULL AS m FROM pg_policy p");
-        assert_eq!(rewritten("SELECT 'd' = any(x) AS d, y FROM pg_trigger t WHERE f(x)"), "SELECT NULL AS d, y FROM pg_trigger t");
-        assert_eq!(
-            rewritten("SELECT ARRAY(SELECT 'toast.' || x FROM pg_catalog.unnest(c.reloptions) x) AS o FROM pg_class c"),
-            format!("SELECT {NO_TEXTS} AS o FROM pg_class c")
-        );
-        // a user's own table of such a name
-        assert_eq!(rewritten("SELECT (SELECT x FROM work.pg_policy) AS m"), "SELECT (SELECT x FROM work.pg_policy) AS m");
-    }
-
-    #[test]
-    fn of_what_is_joined_in_brackets_to_nothing_the_columns_are_left() {
-        assert_eq!(
-            rewritten(
-                "SELECT n.a, f(c.x[1]) AS b FROM ((SELECT conkey AS x FROM pg_constraint) c JOIN pg_namespace n ON n.oid = c.x[1]) ORDER BY 1"
-            ),
-            "SELECT NULL AS a, NULL AS b WHERE false"
-        );
     }
 
     #[test]

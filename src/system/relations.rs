@@ -212,6 +212,12 @@ pub(super) async fn pg_tables(system: &System, database: &Arc<dyn CatalogProvide
         .table()
 }
 
+/// The indexes, of which there are none.
+pub(super) fn pg_indexes() -> Result<Arc<dyn TableProvider>> {
+    let columns = ["schemaname", "tablename", "indexname", "tablespace", "indexdef"];
+    columns.into_iter().fold(Rows::default(), |rows, column| rows.texts(column, std::iter::empty::<Option<&str>>())).table()
+}
+
 /// The one database.
 pub(super) fn pg_database() -> Result<Arc<dyn TableProvider>> {
     Rows::default()

@@ -31,6 +31,16 @@ fn drivers_of_python_get_the_answers_of_postgresql() {
 }
 
 #[test]
+fn psql_at_a_terminal_shows_what_it_shows_of_postgresql() {
+    say_the_same(&["psql"]);
+}
+
+#[test]
+fn duckdb_attaches_the_database() {
+    say_the_same(&["duckdb"]);
+}
+
+#[test]
 fn drivers_of_node_get_the_answers_of_postgresql() {
     say_the_same(&["node"]);
 }
