@@ -224,12 +224,18 @@ pub static DECLARATION: Function = Function {
            counts folds there). Their stages follow one another and hold out the same rows, `trials` searches in the first one, and the last row \
            has the figures of the whole model.\n\n\
            With `task => 'text_classification'` the query has two columns, a text and its class (text, a whole number or a boolean), and `ai.classify(text, \
-           model => ...)` then gives the class of a text. The net is that of `dcnv2`; its loss is the cross-entropy of the classes, which `validation_loss` \
-           shows. With `method => 'full'` or `'lora'` the encoder learns too: its step is one of AdamW with the length of the gradient held to 1, on batches \
-           of texts of about one length (16 texts, 32 from 2048 rows up). `value_dropout` and the sizes of nets mean nothing to it, and ensembles, \
-           trials and `adversarial` are not for it. `ml.evaluations` then counts the weights, `parameters` and `trainable_parameters`. \
+           model => ...)` then gives the class of a text. A list of labels (text[]) makes a model that gives each text none, one or several of them. The net is that of \
+           `dcnv2`; its loss is the cross-entropy of the classes, which `validation_loss` \
+           shows. With `regression` the second column is a number, and `ai.estimate` gives it; the loss is the squared error over the variance. With another \
+           `method` than `head` the encoder learns too: its step is one of AdamW with the length of the gradient held to 1, on batches \
+           of texts of about one length (16 texts, 32 from 2048 rows up). `value_dropout` and the sizes of nets mean nothing to it, and ensembles \
+           and trials are not for it. `ml.evaluations` then counts the weights, `parameters` and `trainable_parameters`. \
            Rows without a text are left out, and of very long texts only the beginning is read: notices count both. `ml.evaluations` has the \
-           accuracy and the macro F1 of the held-out rows.\n\n\
+           accuracy and the macro F1 of the held-out rows, and what else tells how good a model of another task is.\n\n\
+           With `task => 'token_classification'` the query has lists of words and lists of as many tags (`O`, `B-brand`, `I-brand`), or texts and lists of rows of \
+           `start`, `length` and `label`, such that `substr(text, start, length)` is the span; `ai.tags` and `ai.entities` then find them. With `task => \
+           'similarity'` it has two texts, and perhaps a label from -1 to 1: the model gives vectors, and `ai.embed`, `ai.similarity` and `ai.match_answer` take its \
+           name like that of an encoder. Both train an encoder, so they need a `base` and a `method`.\n\n\
            With `task => 'generation'` the query has a prompt and a completion, which `label` names, and a language model learns low-rank changes that make \
            the completion likely. With `task => 'preference'` it has a prompt, a better completion, which `label` names, and a worse one, and the model \
            learns to tell them apart (direct preference optimisation). The other arguments are `system`, `chat`, `beta`, `rank`, `alpha`, `targets`, \
@@ -249,7 +255,8 @@ pub static DECLARATION: Function = Function {
         Failure {
             sqlstate: "22023",
             when: "a label is not 0 or 1, all labels are the same, there are no rows, or an option is out of range; of an uplift model: all rows are of one \
-                   arm, an arm has one outcome only, a feature tells who was treated, or a propensity is not between 0 and 1",
+                   arm, an arm has one outcome only, a feature tells who was treated, or a propensity is not between 0 and 1; of texts: a class has one row, words have not \
+                   as many tags, a tag is none, or a span is outside of its text",
         },
         Failure { sqlstate: "0A000", when: "a LIMIT would end the training before the model is saved" },
         Failure { sqlstate: "53200", when: "the rows fit neither into the memory of the server nor into its temporary files" },

@@ -232,8 +232,13 @@ async fn every_example_runs() {
     )
     .await
     .unwrap();
-    shop.rows("SELECT * FROM finetune('stars', $$SELECT text, stars FROM reviews$$, 'stars', task => 'regression', epochs => 1, ensembles => 1)").await;
-    shop.run("CREATE TABLE products AS SELECT value AS product_id, 'red Acme shoes ' || value AS title FROM generate_series(1, 80)").await.unwrap();
+    shop.rows(
+        "SELECT * FROM finetune('stars', $$SELECT text, stars FROM reviews$$, 'stars', task => 'regression', epochs => 1, ensembles => 1)",
+    )
+    .await;
+    shop.run("CREATE TABLE products AS SELECT value AS product_id, 'red Acme shoes ' || value AS title FROM generate_series(1, 80)")
+        .await
+        .unwrap();
     let tags = "task => 'token_classification', base => 'minilm', method => 'full', epochs => 4, learning_rate => 0.0003";
     let words = "SELECT string_to_array(title, ' ') AS words, ARRAY['B-colour', 'B-brand', 'O', 'O'] AS tags FROM products";
     shop.rows(&format!("SELECT * FROM finetune('titles', $${words}$$, 'tags', {tags})")).await;

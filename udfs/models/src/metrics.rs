@@ -48,16 +48,20 @@ pub(crate) fn softmax(logits: &mut [f32]) {
     logits.iter_mut().for_each(|share| *share /= sum);
 }
 
-/// Mean log loss of the softmax of logits, rows x classes, against labels of which one in a row is 1. NaN without rows.
-pub(crate) fn class_log_loss(logits: &[f32], labels: &[f32], classes: usize) -> f64 {
-    let loss = |(logits, labels): (&[f32], &[f32])| {
+/// Mean log loss of the softmax of logits, rows x classes, against labels of which one in a row is 1. Rows of a class count
+/// as much as `balance` says, all the same where it is empty. NaN without rows.
+pub(crate) fn class_log_loss(logits: &[f32], labels: &[f32], classes: usize, balance: &[f32]) -> f64 {
+    let (mut sum, mut whole) = (0.0, 0.0);
+    for (logits, labels) in logits.chunks_exact(classes.max(1)).zip(labels.chunks_exact(classes.max(1))) {
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
-        let own = logits.iter().zip(labels).find(|(_, label)| **label > 0.5).map_or(f64::NAN, |(logit, _)| f64::from(logit - highest));
-        sum.ln() - own
-    };
-    let rows = labels.len() / classes.max(1);
-    logits.chunks_exact(classes.max(1)).zip(labels.chunks_exact(classes.max(1))).map(loss).sum::<f64>() / rows as f64
+        let all: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+        let class = labels.iter().position(|label| *label > 0.5);
+        let own = class.map_or(f64::NAN, |class| f64::from(logits[class] - highest));
+        let weight = class.and_then(|class| balance.get(class)).map_or(1.0, |weight| f64::from(*weight));
+        sum += weight * (all.ln() - own);
+        whole += weight;
+    }
+    sum / whole
 }
 
 /// Mean log loss of labels in {0, 1} that do not exclude one another, from their logits; NaN without any.

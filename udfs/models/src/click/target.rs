@@ -11,7 +11,7 @@ pub(crate) struct Target<'a> {
     /// Labels per row.
     pub(crate) tasks: usize,
     /// What a row of each class counts, where the labels are classes; empty when all rows count the same.
-    balance: &'a [f32],
+    pub(crate) balance: &'a [f32],
     given: Option<Given<'a>>,
 }
 

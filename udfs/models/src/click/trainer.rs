@@ -244,6 +244,8 @@ impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, options: &'a TrainOptions, net: &Net, start: Option<&Member>) -> Result<Self> {
         let base = match job.target.output {
             _ if net.several => job.parts.label_logits(),
+            // Balanced classes are equally likely.
+            _ if net.classes > 0 && !job.target.balance.is_empty() => vec![0.0; net.classes],
             _ if net.classes > 0 => job.parts.class_logits(),
             Output::Probability => {
                 let mut base = job.parts.base_logits();
@@ -427,7 +429,7 @@ impl<'a> Trainer<'a> {
             return (Some(metrics::label_log_loss(&scored.logits, &scored.labels)), None);
         }
         if self.net.classes > 0 {
-            return (Some(metrics::class_log_loss(&scored.logits, &scored.labels, self.net.classes)), None);
+            return (Some(metrics::class_log_loss(&scored.logits, &scored.labels, self.net.classes, self.job.target.balance)), None);
         }
         if self.job.target.output == Output::Number {
             return (Some(metrics::squared_error(&scored.logits, &scored.labels, &scored.weights)), None);

@@ -23,14 +23,14 @@ pub(crate) struct Held {
     pub(crate) tokens: Vec<usize>,
 }
 
-/// The loss that tells the best epoch; `None` without held-out rows.
-pub(crate) fn loss(task: Task, classes: usize, held: &Held) -> Option<f64> {
+/// The loss that tells the best epoch, in which classes count as much as `balance` says, or all the same; `None` without held-out rows.
+pub(crate) fn loss(task: Task, classes: usize, held: &Held, balance: &[f32]) -> Option<f64> {
     let Held { values, labels, .. } = held;
     if labels.is_empty() {
         return None;
     }
     Some(match task {
-        Task::Class | Task::Tags => metrics::class_log_loss(values, labels, classes),
+        Task::Class | Task::Tags => metrics::class_log_loss(values, labels, classes, balance),
         Task::Labels => metrics::label_log_loss(values, labels),
         Task::Number { mean, scale } => {
             let errors = values.iter().zip(labels).map(|(value, label)| f64::from(*value) - (f64::from(*label) - mean) / scale);
@@ -46,7 +46,7 @@ pub(crate) fn loss(task: Task, classes: usize, held: &Held) -> Option<f64> {
 
 /// All figures; `None` without held-out rows.
 pub(crate) fn judge(task: Task, classes: &[String], held: &Held) -> Option<Evaluation> {
-    let loss = loss(task, classes.len(), held)?;
+    let loss = loss(task, classes.len(), held, &[])?;
     let mut figures: BTreeMap<String, f64> = BTreeMap::new();
     let mut rows = held.labels.len() / classes.len().max(1);
     let mut add = |name: &str, value: f64| figures.insert(name.to_owned(), value);

@@ -51,6 +51,8 @@ pub(crate) fn ready(
     let positive_weight = options.positive_weight;
     let balance = if positive_weight.is_none() { balance(&own) } else { Vec::new() };
     let bias = match task {
+        // Balanced classes are equally likely.
+        Task::Class | Task::Tags if !balance.is_empty() => vec![0.0; own.len()],
         Task::Class => parts.class_logits(),
         Task::Labels => parts.label_logits(),
         Task::Tags => logs(&own),

@@ -124,7 +124,9 @@ fn classes_are_balanced_where_that_is_asked_for() {
 #[test]
 fn labels_and_numbers_are_learned_by_words() {
     let texts: Vec<String> = (0..240)
-        .map(|row| format!("note {} {} {}", row % 7, ["the parcel is late", "hello"][row % 2], ["the card was charged", "bye"][row / 2 % 2]))
+        .map(|row| {
+            format!("note {} {} {}", row % 7, ["the parcel is late", "hello"][row % 2], ["the card was charged", "bye"][row / 2 % 2])
+        })
         .collect();
     let block = |labels: Vec<f32>| Block { batch: grams(texts.iter().map(String::as_str)).0, labels, split: vec![] };
     let labels = (0..240).flat_map(|row| [f32::from(u8::from(row % 2 == 0)), f32::from(u8::from(row / 2 % 2 == 0))]).collect();
@@ -142,6 +144,10 @@ fn labels_and_numbers_are_learned_by_words() {
     assert!(kind.evaluation.as_ref().unwrap().get("r2").unwrap() > 0.9 && kind.loss().unwrap() < 0.1, "{kind:?}");
     let found = own.text_model().unwrap().shares(&grams(["the parcel is late, the card was charged", "hello bye"]).0).unwrap();
     assert!((found[0] - 100.0).abs() < 4.0 && (found[1] - 115.0).abs() < 4.0, "{found:?}");
-    let same = trained(&Examples::new(columns("text", None), &block(vec![3.0; 240]), 0), &TrainOptions::default(), Text { task: Task::NUMBER, ..text(&[], None) });
+    let same = trained(
+        &Examples::new(columns("text", None), &block(vec![3.0; 240]), 0),
+        &TrainOptions::default(),
+        Text { task: Task::NUMBER, ..text(&[], None) },
+    );
     assert!(same.unwrap_err().to_string().contains("have the same label"));
 }

@@ -178,7 +178,7 @@ impl<'a> Trainer<'a> {
             epochs: self.options.epochs,
             rows: count as u64,
             train_loss: sum / count.max(1) as f64,
-            validation_loss: loss(self.task, self.outputs, &held),
+            validation_loss: loss(self.task, self.outputs, &held, self.balance),
             seconds: started.elapsed().as_secs_f64(),
             ..Progress::default()
         };
