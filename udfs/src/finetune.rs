@@ -9,8 +9,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use stratagem_models::click::{Split, TrainOptions};
 use stratagem_models::examples::Block;
 use stratagem_models::features::{Batch, Column as RawColumn};
-use stratagem_models::registry::ModelName;
 use stratagem_models::language::tune::{Objective, Tune as LanguageTune};
+use stratagem_models::registry::ModelName;
 use stratagem_models::uplift::{self, Plan};
 
 use crate::declaration::{Column, Failure, Function, Kind, Parameter, Returns, Type, sql_type};
@@ -396,7 +396,21 @@ impl Training {
             }
         };
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
-        Ok(Self { name, transform, labels, uplift, texts: None, language: None, split, mark, base, encoder, columns, options, query: query.to_owned() })
+        Ok(Self {
+            name,
+            transform,
+            labels,
+            uplift,
+            texts: None,
+            language: None,
+            split,
+            mark,
+            base,
+            encoder,
+            columns,
+            options,
+            query: query.to_owned(),
+        })
     }
 
     fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {

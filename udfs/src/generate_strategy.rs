@@ -297,7 +297,14 @@ impl Strategy {
         let mut written: Vec<Written> = drafts
             .into_iter()
             .zip(scores)
-            .map(|(draft, score)| Written { brief: brief.clone(), asked: Arc::clone(&asked), draft, score, tokens, rationale: rationale.clone() })
+            .map(|(draft, score)| Written {
+                brief: brief.clone(),
+                asked: Arc::clone(&asked),
+                draft,
+                score,
+                tokens,
+                rationale: rationale.clone(),
+            })
             .collect();
         // The first of equals stays first.
         written.sort_by(|a, b| b.score.unwrap_or(f64::NEG_INFINITY).total_cmp(&a.score.unwrap_or(f64::NEG_INFINITY)));

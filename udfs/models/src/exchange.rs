@@ -87,7 +87,9 @@ fn of_trained(object: &str, manifest: Manifest, files: BTreeMap<String, Vec<u8>>
     let manifest = &stored.manifest;
     let tasks = match manifest.kind {
         Kind::Uplift(_) => vec!["uplift"],
-        Kind::Click | Kind::Text(_) | Kind::Language(_) | Kind::Onnx(_) => ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec(),
+        Kind::Click | Kind::Text(_) | Kind::Language(_) | Kind::Onnx(_) => {
+            ["click", "conversion"][..manifest.calibration.len().min(2)].to_vec()
+        }
     };
     let outputs = vec![Output { name: output, dtype: "float32", shape: vec!["n".to_owned(), tasks.len().to_string()] }];
     let signature = Signature {

@@ -7,6 +7,7 @@ pub mod bm25;
 pub mod click;
 mod durable;
 pub mod encoder;
+mod epochs;
 pub mod error;
 pub mod examples;
 pub mod exchange;

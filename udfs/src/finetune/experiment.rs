@@ -27,7 +27,13 @@ pub(super) fn plan(arguments: &Constants, outcome: &str, wishes: &Treatments, sc
             return stray.map_or(Ok(None), |stray| Err(invalid(stray, "is for uplift models only", "write task => 'uplift' with it")));
         }
         "uplift" => {}
-        other => return Err(invalid("task", format!("is '{other}'"), "one of: ctr, uplift, text_classification, regression, token_classification, similarity, generation, preference")),
+        other => {
+            return Err(invalid(
+                "task",
+                format!("is '{other}'"),
+                "one of: ctr, uplift, text_classification, regression, token_classification, similarity, generation, preference",
+            ));
+        }
     }
     for (argument, about) in [("conversion", "clicks and conversions"), ("base", "going on from a click model")] {
         if arguments.optional_text(argument).is_some() {

@@ -77,7 +77,9 @@ impl Language {
                 let hint = "name the column of the worse completions: rejected => ...";
                 return Err(invalid("rejected", "is NULL", hint));
             }
-            (Objective::Generation, Some(_)) => return Err(invalid("rejected", "is not for generation", "write task => 'preference' with it")),
+            (Objective::Generation, Some(_)) => {
+                return Err(invalid("rejected", "is not for generation", "write task => 'preference' with it"));
+            }
             (Objective::Generation, None) => {}
         }
         let system = arguments.optional_text("system").map(|system| text_column(system, "system", schema)).transpose()?;
@@ -89,7 +91,11 @@ impl Language {
             (None, []) => return Err(Error::value("the query", "has no column for the prompts")),
             (None, more) => {
                 let names: Vec<&str> = more.iter().map(|position| schema.field(*position).name().as_str()).collect();
-                return Err(invalid("prompt", format!("is NULL, and the query has {}", names.join(", ")), "name the column of the prompts: prompt => ..."));
+                return Err(invalid(
+                    "prompt",
+                    format!("is NULL, and the query has {}", names.join(", ")),
+                    "name the column of the prompts: prompt => ...",
+                ));
             }
         };
         if taken(&prompt) {

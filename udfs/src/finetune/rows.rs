@@ -93,7 +93,8 @@ pub(super) async fn read(
     }
     let prepared = fitted.map(|fitted| Prepared { fitted, except: training.except() });
     let scratch = Temporary(Arc::clone(context));
-    let mut rows = Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), base, language, _memory: vec![] };
+    let mut rows =
+        Rows { collectors: vec![], scratch, prepared, classes: classes.to_vec(), seen: Seen::default(), base, language, _memory: vec![] };
     let mut seen = 0;
     let mut nulls = vec![0; training.labels.len()];
     while let Some(part) = reading.join_next().await {

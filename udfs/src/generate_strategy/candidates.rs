@@ -42,7 +42,12 @@ pub static DECLARATION: Function = Function {
         Parameter::value("offer", Type::Text, "The offer, word for word; NULL or `'none'` is no offer.").or("NULL"),
         Parameter::value("language", Type::Text, "The language.").or("'en'"),
         Parameter::value("prompt", Type::Text, "A prompt that CREATE PROMPT has made; NULL is the built-in one.").or("NULL"),
-        Parameter::value("model", Type::Text, "The language model, or one that `finetune` has made of it (`'copy'`, `'copy@2'`); NULL is the installed one, `'smollm2'`.").or("NULL"),
+        Parameter::value(
+            "model",
+            Type::Text,
+            "The language model, or one that `finetune` has made of it (`'copy'`, `'copy@2'`); NULL is the installed one, `'smollm2'`.",
+        )
+        .or("NULL"),
         Parameter::value("seed", Type::BigInt, "Start of the random numbers.").or("0"),
         Parameter::value("max_tokens", Type::Integer, "The most tokens of a draft.").or("64"),
         Parameter::value("banned", Type::Text, "Words and phrases, with commas between them, that no text may have.").or("NULL"),
@@ -56,7 +61,8 @@ pub static DECLARATION: Function = Function {
         Column::new("score", Type::Double, "The likelihood, or the prediction of the click model.").nullable(),
         Column::new(STRATEGY, Type::Row, "The strategy with all its fields, as `generate_strategy` returns it.").nullable(),
         Column::new(ASKED, Type::Text, "What the language model was asked: the prompt for `finetune`.").nullable(),
-        Column::new(ANSWERED, Type::Text, "What it wrote, word for word: the completion for `finetune`; NULL where no draft held.").nullable(),
+        Column::new(ANSWERED, Type::Text, "What it wrote, word for word: the completion for `finetune`; NULL where no draft held.")
+            .nullable(),
     ]),
     summary: "Several strategies for each row of a query, ranked",
     docs: "Writes as `generate_strategy` does, and gives every draft that holds as a row of its own, so that the choice is made in SQL: \
@@ -118,7 +124,13 @@ impl Expansion for Candidates {
 /// A draft and its place among those of its row.
 pub(super) fn fields() -> Fields {
     let text = |name| Field::new(name, DataType::Utf8, true);
-    vec![Field::new(RANK, DataType::Int32, true), Field::new(STRATEGY, DataType::Struct(super::fields()), true), text(ASKED), text(ANSWERED)].into()
+    vec![
+        Field::new(RANK, DataType::Int32, true),
+        Field::new(STRATEGY, DataType::Struct(super::fields()), true),
+        text(ASKED),
+        text(ANSWERED),
+    ]
+    .into()
 }
 
 /// The drafts of each row; a row without any is NULL.

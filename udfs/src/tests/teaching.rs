@@ -49,7 +49,8 @@ async fn completions_and_then_preferences_are_learned_and_serve_after_a_restart(
     assert_eq!(shop.rows("SELECT model_type, features FROM ml.models").await, [["language, tiny, lora", "question text, good text"]]);
     let figures = "SELECT metric FROM ml.evaluations WHERE model = 'colours' ORDER BY metric";
     let known: Vec<String> = shop.rows(figures).await.concat();
-    let expected = ["loss", "loss_before", "parameters", "perplexity", "perplexity_before", "tokens", "trainable_parameters", "truncated_texts"];
+    let expected =
+        ["loss", "loss_before", "parameters", "perplexity", "perplexity_before", "tokens", "trainable_parameters", "truncated_texts"];
     assert_eq!(known, expected);
     let figure = |metric: &str| format!("SELECT value FROM ml.evaluations WHERE version = 1 AND metric = '{metric}'");
     let (before, after) = (shop.number(&figure("loss_before")).await, shop.number(&figure("loss")).await);
@@ -121,7 +122,10 @@ async fn what_cannot_be_taught_is_refused_with_the_way_out() {
         assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{more}: {refusal:?}");
     }
     for (sql, message) in [
-        ("SELECT * FROM finetune('tiny', $$SELECT question, good FROM lessons$$, label => 'good', task => 'generation')", "'tiny', which is a language model"),
+        (
+            "SELECT * FROM finetune('tiny', $$SELECT question, good FROM lessons$$, label => 'good', task => 'generation')",
+            "'tiny', which is a language model",
+        ),
         (
             "SELECT * FROM finetune('x', $$SELECT question, good FROM lessons$$, label => 'good', task => 'generation', base => 'tyni')",
             "model \"tyni\" does not exist",

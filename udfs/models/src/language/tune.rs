@@ -10,6 +10,7 @@ mod frozen;
 mod net;
 mod pack;
 mod train;
+mod trainer;
 
 use std::fmt;
 use std::str::FromStr;

@@ -7,12 +7,13 @@ use std::sync::atomic::AtomicBool;
 use super::trainer::Trainer;
 use super::{Base, Tuned, feature};
 use crate::click::{Progress, TrainOptions};
+use crate::epochs;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::features::Feature;
 use crate::net::Parameter;
 use crate::runtime::Runtime;
-use crate::text::{Held, Task, Text, judge, ready};
+use crate::text::{Task, Text, judge, ready};
 
 /// A trained model that is not saved yet.
 #[derive(Debug)]
@@ -78,28 +79,9 @@ pub fn train(
     text.task = ready.task;
     let options = &ready.options;
     let mut trainer = Trainer::new(runtime, base, &text, examples, &ready, stop)?;
-    let mut epochs = Vec::new();
-    let mut best: Option<(f64, Kept)> = None;
-    for epoch in 1..=options.epochs {
-        let (progress, held) = trainer.epoch(epoch)?;
-        epochs.push(progress.clone());
-        if on_epoch(&progress).is_break() {
-            return Err(Error::Canceled);
-        }
-        // Without held-out rows the last epoch is the best one.
-        let figure = progress.validation_loss.unwrap_or(-f64::from(epoch));
-        match &best {
-            Some((lowest, kept)) if *lowest <= figure => {
-                if options.early_stop && epoch - kept.progress.epoch >= options.patience {
-                    break;
-                }
-            }
-            _ => best = Some((figure, Kept { weights: trainer.trained(), progress, held })),
-        }
-    }
-    let Some((_, kept)) = best else { return Err(Error::option("epochs", "0 is not within 1 to 1000")) };
-    let own: usize = kept.weights.iter().map(|weight| weight.values.len()).sum();
-    text.evaluation = judge(text.task, &text.classes, &kept.held);
+    let best = epochs::best(&mut trainer, options, on_epoch)?;
+    let own: usize = best.weights.iter().map(|weight| weight.values.len()).sum();
+    text.evaluation = judge(text.task, &text.classes, &best.held);
     text.tuned = Some(Box::new(Tuned {
         tune: base.tune.clone(),
         base_sha256: base.source_sha256.clone(),
@@ -113,18 +95,11 @@ pub fn train(
         text,
         features: examples.columns.iter().take(1).map(|column| feature(column, &base.facts)).collect(),
         options: options.clone(),
-        epochs,
-        kept: kept.progress,
+        epochs: best.epochs,
+        kept: best.progress,
         rows: examples.rows() as u64,
-        weights: kept.weights,
+        weights: best.weights,
         tokenizer: base.tokenizer.clone(),
         parent: base.parent(),
     })
-}
-
-/// What is kept of the best epoch.
-struct Kept {
-    weights: Vec<Parameter>,
-    progress: Progress,
-    held: Held,
 }

@@ -20,6 +20,7 @@ use super::{Base, Method};
 use crate::click::split::Parts;
 use crate::click::trainer::{Stream, random};
 use crate::click::{Progress, TrainOptions};
+use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::examples::{Block, Examples, Window};
 use crate::net::Parameter;
@@ -131,58 +132,8 @@ impl<'a> Trainer<'a> {
         all as u64
     }
 
-    /// The weights that are trained, as they are now.
-    pub(super) fn trained(&self) -> Vec<Parameter> {
-        let words = net::trains_words(&self.base.tune).then(|| self.words.clone());
-        words.into_iter().chain(self.weights.iter().filter(|(_, trained)| *trained).map(|(weight, _)| weight.clone())).collect()
-    }
-
     fn canceled(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Canceled) } else { Ok(()) }
-    }
-
-    /// One pass over the rows; gives its figures, and what there is for the held-out rows.
-    pub(super) fn epoch(&mut self, epoch: u32) -> Result<(Progress, Held)> {
-        let started = Instant::now();
-        let (examples, size) = (self.examples, self.options.batch_size.unwrap_or(1));
-        let mut windows: Vec<usize> = (0..examples.windows()).collect();
-        windows.shuffle(&mut self.order);
-        let (mut sum, mut count) = (0.0, 0);
-        for window in windows {
-            let Window { block, first, rows, start } = examples.window(window)?;
-            let before = start - first;
-            let mut rows: Vec<u32> =
-                (first..first + rows).filter(|row| self.parts.is_trained(before + row)).map(|row| row as u32).collect();
-            rows.shuffle(&mut self.order);
-            for pool in rows.chunks_mut(size * POOL) {
-                pool.sort_by_key(|row| length(&block, self.task, *row));
-            }
-            let mut batches: Vec<&[u32]> = rows.chunks(size).collect();
-            batches.shuffle(&mut self.order);
-            for batches in batches.chunks(self.base.tune.accumulation) {
-                self.canceled()?;
-                let loss = self.step(&block, batches)?;
-                if !loss.is_finite() {
-                    return Err(Error::data(format!("the training diverged in epoch {epoch}"), "use a lower learning_rate"));
-                }
-                let rows: usize = batches.iter().map(|batch| batch.len()).sum();
-                sum += loss * rows as f64;
-                count += rows;
-            }
-        }
-        let held = self.score()?;
-        let progress = Progress {
-            trial: 1,
-            member: 1,
-            epoch,
-            epochs: self.options.epochs,
-            rows: count as u64,
-            train_loss: sum / count.max(1) as f64,
-            validation_loss: loss(self.task, self.outputs, &held, self.balance),
-            seconds: started.elapsed().as_secs_f64(),
-            ..Progress::default()
-        };
-        Ok((progress, held))
     }
 
     /// What there is for the held-out rows, in their order.
@@ -254,6 +205,58 @@ impl<'a> Trainer<'a> {
             found.entry(rows[place % rows.len()]).or_default().extend_from_slice(own);
         }
         Ok(())
+    }
+}
+
+impl Epochs for Trainer<'_> {
+    type Held = Held;
+
+    fn epoch(&mut self, epoch: u32) -> Result<(Progress, Held)> {
+        let started = Instant::now();
+        let (examples, size) = (self.examples, self.options.batch_size.unwrap_or(1));
+        let mut windows: Vec<usize> = (0..examples.windows()).collect();
+        windows.shuffle(&mut self.order);
+        let (mut sum, mut count) = (0.0, 0);
+        for window in windows {
+            let Window { block, first, rows, start } = examples.window(window)?;
+            let before = start - first;
+            let mut rows: Vec<u32> =
+                (first..first + rows).filter(|row| self.parts.is_trained(before + row)).map(|row| row as u32).collect();
+            rows.shuffle(&mut self.order);
+            for pool in rows.chunks_mut(size * POOL) {
+                pool.sort_by_key(|row| length(&block, self.task, *row));
+            }
+            let mut batches: Vec<&[u32]> = rows.chunks(size).collect();
+            batches.shuffle(&mut self.order);
+            for batches in batches.chunks(self.base.tune.accumulation) {
+                self.canceled()?;
+                let loss = self.step(&block, batches)?;
+                if !loss.is_finite() {
+                    return Err(Error::data(format!("the training diverged in epoch {epoch}"), "use a lower learning_rate"));
+                }
+                let rows: usize = batches.iter().map(|batch| batch.len()).sum();
+                sum += loss * rows as f64;
+                count += rows;
+            }
+        }
+        let held = self.score()?;
+        let progress = Progress {
+            trial: 1,
+            member: 1,
+            epoch,
+            epochs: self.options.epochs,
+            rows: count as u64,
+            train_loss: sum / count.max(1) as f64,
+            validation_loss: loss(self.task, self.outputs, &held, self.balance),
+            seconds: started.elapsed().as_secs_f64(),
+            ..Progress::default()
+        };
+        Ok((progress, held))
+    }
+
+    fn trained(&self) -> Vec<Parameter> {
+        let words = net::trains_words(&self.base.tune).then(|| self.words.clone());
+        words.into_iter().chain(self.weights.iter().filter(|(_, trained)| *trained).map(|(weight, _)| weight.clone())).collect()
     }
 }
 

@@ -52,10 +52,7 @@ impl Trained {
     ///
     /// Errors: [`Error::Busy`] when another writer holds the name for too long, [`Error::Io`].
     pub fn save(self, registry: &Registry, name: &ModelName, source: Source) -> Result<u32> {
-        let files = [
-            (adapter::CONFIG.to_owned(), config(&self.adapted)?),
-            (adapter::WEIGHTS.to_owned(), serialise(&self.weights)?),
-        ];
+        let files = [(adapter::CONFIG.to_owned(), config(&self.adapted)?), (adapter::WEIGHTS.to_owned(), serialise(&self.weights)?)];
         let manifest = Manifest {
             format: registry::FORMAT,
             name: name.clone(),
@@ -102,9 +99,10 @@ fn config(Adapted { base, tune: Tune { rank, alpha, targets, .. }, .. }: &Adapte
 fn serialise(weights: &[Parameter]) -> Result<Vec<u8>> {
     let failed = |error: safetensors::SafeTensorError| Error::Runtime { reason: format!("safetensors: {error}") };
     let bytes: Vec<Vec<u8>> = weights.iter().map(|weight| weight.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-    let views = weights.iter().zip(&bytes).map(|(weight, bytes)| {
-        Ok((published(&weight.name)?, TensorView::new(Dtype::F32, weight.shape.clone(), bytes).map_err(failed)?))
-    });
+    let views = weights
+        .iter()
+        .zip(&bytes)
+        .map(|(weight, bytes)| Ok((published(&weight.name)?, TensorView::new(Dtype::F32, weight.shape.clone(), bytes).map_err(failed)?)));
     safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(failed)
 }
 

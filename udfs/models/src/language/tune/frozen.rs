@@ -41,14 +41,20 @@ impl Frozen {
         let epsilon = epsilon.ok_or_else(|| Error::corrupt(&object, "it has no norm"))?.f;
         let path = decoder.folder().join(WEIGHTS);
         let file = File::open(&path).map_err(Error::io(&path))?;
-        let reader = Reader { object, file, path, constants: graph.initializer.iter().map(|constant| (&*constant.name, constant)).collect() };
+        let reader =
+            Reader { object, file, path, constants: graph.initializer.iter().map(|constant| (&*constant.name, constant)).collect() };
 
         let facts = decoder.facts();
         let (hidden, wide, narrow) = (facts.hidden, facts.heads * facts.head_dim, facts.kv_heads * facts.head_dim);
         let mut weights = HashMap::new();
         let mut keep = |parameter: Parameter| weights.insert(parameter.name.clone(), parameter);
         for layer in 0..facts.layers {
-            let matrices = [("qkv", wide + 2 * narrow, hidden), ("o", hidden, wide), ("gate_up", 2 * facts.inner, hidden), ("down", hidden, facts.inner)];
+            let matrices = [
+                ("qkv", wide + 2 * narrow, hidden),
+                ("o", hidden, wide),
+                ("gate_up", 2 * facts.inner, hidden),
+                ("down", hidden, facts.inner),
+            ];
             for (name, outputs, inputs) in matrices {
                 keep(reader.matrix(&format!("{layer}.{name}"), [outputs, inputs])?);
             }

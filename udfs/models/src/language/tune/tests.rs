@@ -60,7 +60,8 @@ fn packed_texts_have_the_log_probabilities_of_the_decoder() {
         .collect();
     let rounded = |precision, block| Form { precision, block };
     // With rounded weights the serving graph rounds activations too.
-    let forms = [(FLOATS, 1e-4), (rounded(Precision::Int8, 32), 0.2), (rounded(Precision::Int8, 128), 0.2), (rounded(Precision::Int4, 32), 0.2)];
+    let forms =
+        [(FLOATS, 1e-4), (rounded(Precision::Int8, 32), 0.2), (rounded(Precision::Int8, 128), 0.2), (rounded(Precision::Int4, 32), 0.2)];
     for name in ["llama", "llama.gguf", "qwen2", "qwen2.gguf"] {
         for (form, bound) in forms {
             let (_folder, base) = tuned(name, form, Tune::default());
