@@ -43,7 +43,7 @@ FROM (SELECT product_id, brand, split_part(title, ', ', 1) AS what, split_part(t
 SELECT epoch, rows, round(train_loss, 3) AS train_loss, round(validation_loss, 3) AS validation_loss, round(seconds) AS seconds, version
 FROM finetune('supplier_lines', $$SELECT line, ARRAY[named_struct('start', strpos(line, brand), 'length', length(brand), 'label', 'brand'),
                                                      named_struct('start', strpos(line, colour), 'length', length(colour), 'label', 'colour')] AS spans
-                                  FROM lines WHERE product_id % 5 <> 0$$, label => 'spans', task => 'token_classification', base => 'minilm', method => 'full')
+                                  FROM lines WHERE product_id % 5 <> 0$$, label => 'spans', task => 'token_classification', base => 'minilm', method => 'full', epochs => 8)
 WHERE version IS NOT NULL;
 SELECT line, (e).label, (e).text FROM (SELECT line, unnest(ai.entities(line, 'supplier_lines')) AS e FROM lines WHERE product_id IN (5, 10)) AS f ORDER BY line, (e).start;
 SELECT label, count(*) FILTER (WHERE text = CASE label WHEN 'brand' THEN brand ELSE colour END) AS right, count(*) AS found

@@ -48,7 +48,7 @@ fn psql_runs_the_texts_and_shows_how_good_the_models_are() {
     assert!(shown.contains("no answer from the support | Avoid. Two e-mails to support and still no answer."), "{shown}");
     for label in ["brand", "colour"] {
         let told = row(label, 3);
-        assert!(number(told[1]) > 0.9 * number(told[2]) && number(told[2]) > 40.0, "{told:?} in\n{shown}");
+        assert!(number(told[1]) > 0.8 * number(told[2]) && number(told[2]) > 40.0, "{told:?} in\n{shown}");
     }
     let after: Vec<&str> = ["101", "102", "103", "104"].iter().map(|customer| row(customer, 3)[2]).collect();
     assert!(after.iter().all(|headline| headline.starts_with("Just in")), "{after:?} in\n{shown}");

@@ -139,7 +139,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
         Parameter::value("epochs", Type::Integer, "Passes over the rows, at most. NULL is 15; 30 for the n-grams of a text model, 4 for `full`, 8 for `prefix`, 6 for the other methods; 3 for `generation`, 2 for `preference`.").or("NULL"),
-        Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows; 8 for a language model.").or("NULL"),
+        Parameter::value("batch_size", Type::Integer, "Rows per step. NULL chooses by the number of rows.").or("NULL"),
         Parameter::value("embedding_dim", Type::Integer, "Numbers per embedding. NULL is 16; 32 for the n-grams of a text model.").or("NULL"),
         Parameter::value("cross_layers", Type::Integer, "Cross layers of `dcnv2`.").or("2"),
         Parameter::value("hidden", Type::Text, "Widths of the hidden layers.").or("'128, 64'"),
@@ -239,7 +239,7 @@ pub static DECLARATION: Function = Function {
            With `task => 'generation'` the query has a prompt and a completion, which `label` names, and a language model learns low-rank changes that make \
            the completion likely. With `task => 'preference'` it has a prompt, a better completion, which `label` names, and a worse one, and the model \
            learns to tell them apart (direct preference optimisation). The other arguments are `system`, `chat`, `beta`, `rank`, `alpha`, `targets`, \
-           `max_length`, `dropout` and those of any training by AdamW; 8 rows make a step. `ai.generate` and `generate_strategy` take the model by its name. \
+           `max_length`, `dropout` and those of any training by AdamW; 2 to 8 rows make a step. `ai.generate` and `generate_strategy` take the model by its name. \
            `ml.evaluations` has the loss before and after on the held-out rows, and the accuracy of preferences.",
     example: "SELECT epoch, train_loss, validation_auc, version\n\
               FROM finetune(model => 'ctr', query => $$SELECT user_id, item_id, price, click FROM impressions$$, label => 'click', epochs => 2)",
@@ -587,7 +587,7 @@ fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<
     let options = TrainOptions {
         model_type: arguments.optional_text("model_type").unwrap_or(default).parse()?,
         epochs: arguments.count("epochs")?.unwrap_or(usual.epochs),
-        batch_size: arguments.count("batch_size")?.or(usual.batch_size),
+        batch_size: arguments.count("batch_size")?,
         embedding_dim: arguments.count("embedding_dim")?.unwrap_or(usual.embedding_dim),
         cross_layers: size("cross_layers")?,
         hidden: widths(arguments.text("hidden")?)?,

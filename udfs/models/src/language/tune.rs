@@ -69,7 +69,6 @@ impl Tune {
                 Objective::Generation => 3,
                 Objective::Preference => 2,
             },
-            batch_size: Some(8),
             learning_rate: match objective {
                 Objective::Generation => 1e-3,
                 Objective::Preference => 2e-4,

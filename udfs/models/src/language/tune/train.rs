@@ -15,6 +15,9 @@ use crate::features::Feature;
 use crate::net::Parameter;
 use crate::runtime::Runtime;
 
+/// The steps of an epoch, at least, where the number of rows allows.
+const STEPS: usize = 32;
+
 /// Changes that are trained and not saved yet.
 #[derive(Debug)]
 pub struct Trained {
@@ -62,7 +65,9 @@ pub fn train(
     if parts.training == 0 {
         return Err(Error::data(format!("all {rows} rows are held out"), "choose another split, or a smaller validation share"));
     }
-    let options = options.filled(parts.training, 0.5);
+    // Few rows get steps enough, too.
+    let batch = (parts.training / STEPS).next_power_of_two().clamp(2, 8);
+    let options = TrainOptions { batch_size: options.batch_size.or(Some(batch)), ..options.clone() }.filled(parts.training, 0.5);
     let mut trainer = Trainer::new(runtime, base, examples, &parts, &options, adapted.objective, stop)?;
     let before = trainer.evaluate()?;
     let Best { weights, progress: kept, held: scored, epochs } = epochs::best(&mut trainer, &options, on_epoch)?;
