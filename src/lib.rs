@@ -36,4 +36,5 @@ mod statement;
 mod sum;
 mod system;
 mod texts;
+mod truth;
 mod wording;

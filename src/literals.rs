@@ -6,9 +6,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr,
-    LimitClause, NamedWindowExpr, ObjectName, OrderByExpr, OrderByKind, Query, Select, SetExpr, Statement, Subscript, TableFactor,
-    UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowSpec, WindowType,
+    AccessExpr, ArrayElemTypeDef, CastKind, DataType, Distinct, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, GroupByExpr, LimitClause, NamedWindowExpr, ObjectName, OrderByExpr, OrderByKind, Query,
+    Select, SetExpr, Statement, Subscript, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowSpec,
+    WindowType,
 };
 
 use crate::names::take;
@@ -105,6 +106,18 @@ fn keep_frame(window: &mut WindowSpec) {
     }
 }
 
+/// FLOAT is of double precision, unless it is told that fewer bits will do. To the engine it is of single precision.
+pub(crate) fn settle(data_type: &mut DataType) {
+    match data_type {
+        DataType::Float(ExactNumberInfo::None) => *data_type = DataType::DoublePrecision,
+        DataType::Float(ExactNumberInfo::Precision(bits) | ExactNumberInfo::PrecisionAndScale(bits, _)) => {
+            *data_type = if *bits > 24 { DataType::DoublePrecision } else { DataType::Real };
+        }
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item)) => settle(item),
+        _ => {}
+    }
+}
+
 fn follows(name: &ObjectName) -> bool {
     let name = name.0.last().and_then(|part| part.as_ident());
     name.is_some_and(|name| FOLLOW.iter().any(|known| known.eq_ignore_ascii_case(&name.value)))
@@ -198,7 +211,10 @@ impl VisitorMut for Typer {
                 }
             }
             // a type is said already
-            Expr::Cast { expr, .. } => keep(expr),
+            Expr::Cast { expr, data_type, .. } => {
+                settle(data_type);
+                keep(expr);
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -261,6 +277,11 @@ mod tests {
         );
         assert_eq!(typed("SELECT coalesce(a, 0), max(1)"), "SELECT coalesce(a, CAST(0 AS i)), max(CAST(1 AS i))");
         assert_eq!(typed("SELECT * FROM generate_series(1, 3) AS s"), "SELECT * FROM generate_series(CAST(1 AS i), CAST(3 AS i)) AS s");
+    }
+
+    #[test]
+    fn float_is_of_double_precision() {
+        assert_eq!(typed("SELECT a::FLOAT, b::FLOAT(24), c::REAL"), "SELECT a::DOUBLE PRECISION, b::REAL, c::REAL");
     }
 
     #[test]

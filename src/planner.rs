@@ -95,7 +95,9 @@ fn parser_options() -> ParserOptions {
 /// The columns of CREATE TABLE.
 pub(crate) fn table_schema(state: &SessionState, columns: &[ColumnDef]) -> Result<Schema> {
     let names = Names { state, tables: HashMap::new() };
-    SqlToRel::new_with_options(&names, parser_options()).build_schema(columns.to_vec())
+    let mut columns = columns.to_vec();
+    columns.iter_mut().for_each(|column| literals::settle(&mut column.data_type));
+    SqlToRel::new_with_options(&names, parser_options()).build_schema(columns)
 }
 
 /// The table, or none, a name stands for: in its schema, or in the first schema of the search path that has it.

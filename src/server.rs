@@ -34,6 +34,7 @@ use crate::store::{self, Store};
 use crate::sum;
 use crate::system::System;
 use crate::texts::WriteTexts;
+use crate::truth::Truths;
 
 /// Connections beyond the limit that are told so at a time; more are closed without a word.
 const TURNED_AWAY: usize = 64;
@@ -204,6 +205,7 @@ impl Engine {
         stratagem_udfs::catalog::mount(&models, |schema, tables| catalog.mount(schema, tables));
         context.register_catalog(DATABASE, Arc::new(catalog));
         context.register_expr_planner(Arc::new(Intervals::new()))?;
+        context.register_expr_planner(Arc::new(Truths))?;
         context.add_analyzer_rule(Arc::new(CheckOverflow::new()));
         context.add_analyzer_rule(Arc::new(WriteTexts::new()));
         pattern::register(&context)?;

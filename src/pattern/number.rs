@@ -242,7 +242,13 @@ impl Numbers {
             let whole = value.round_ties_even();
             return self.write(&Shown::roman((1.0..4000.0).contains(&whole).then_some(whole as u32)), out);
         }
-        let value = if self.shifts { value * 10_f64.powi(i32::try_from(self.shift).unwrap_or(i32::MAX)) } else { value };
+        let factor = 10_f64.powi(i32::try_from(self.shift).unwrap_or(i32::MAX));
+        let value = match self.shifts {
+            // a product of single precision is of single precision
+            true if certain == 6 => f64::from(value as f32 * factor as f32),
+            true => value * factor,
+            false => value,
+        };
         let size = value.abs();
         let whole = if value.is_nan() {
             "NaN".to_owned()

@@ -90,9 +90,7 @@ impl Reader<'_> {
             }
             match piece {
                 Piece::Other(character, false) if is_space(*character) || is_separator(*character) => {
-                    if self.exact {
-                        self.skip(1);
-                    } else if self.rest.starts_with(|c| is_space(c) || is_separator(c)) {
+                    if self.exact || self.rest.starts_with(|c| is_space(c) || is_separator(c)) {
                         self.skip(1);
                     } else {
                         self.skipped -= 1;
@@ -312,8 +310,8 @@ impl Reader<'_> {
 
     /// The place of the word that the text goes on with.
     fn one_of(&mut self, words: &[&str], field: &str) -> Result<usize, SqlError> {
-        let starts = |word: &&str| self.rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-        match words.iter().position(|word| starts(&word)) {
+        let starts = |word: &str| self.rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+        match words.iter().position(|word| starts(word)) {
             Some(place) => {
                 self.rest = &self.rest[words[place].len()..];
                 Ok(place)

@@ -6,7 +6,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tokio_postgres::SimpleQueryMessage;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{FromSql, Type};
 
 use crate::postgres::Postgres;
 use crate::running::Running;
@@ -162,6 +162,28 @@ fn shown(value: Option<&str>) -> String {
     }
 }
 
+/// A numeric: digits in base 10000, the weight of the first, a sign and the places behind the point.
+struct Numeric(String);
+
+impl FromSql<'_> for Numeric {
+    fn from_sql(_: &Type, raw: &[u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let shorts: Vec<i16> = raw.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect();
+        let [_, weight, sign, places, digits @ ..] = shorts.as_slice() else { return Err("a numeric is too short".into()) };
+        let digit = |at: i16| usize::try_from(*weight - at).ok().and_then(|place| digits.get(place)).copied().unwrap_or(0);
+        let before: String = (0..=(*weight).max(0)).rev().map(|at| format!("{:04}", digit(at))).collect();
+        let behind: String = (1..=(places + 3) / 4).map(|at| format!("{:04}", digit(-at))).collect();
+        let minus = if *sign == 0 { "" } else { "-" };
+        let whole = before.trim_start_matches('0');
+        let whole = if whole.is_empty() { "0" } else { whole };
+        let point = if *places > 0 { "." } else { "" };
+        Ok(Self(format!("{minus}{whole}{point}{}", &behind[..usize::try_from(*places)?])))
+    }
+
+    fn accepts(wire: &Type) -> bool {
+        *wire == Type::NUMERIC
+    }
+}
+
 /// A binary value in the words of the text format.
 fn binary(row: &tokio_postgres::Row, column: usize) -> String {
     fn text<'a, T: tokio_postgres::types::FromSql<'a> + ToString>(row: &'a tokio_postgres::Row, column: usize) -> Option<String> {
@@ -174,6 +196,7 @@ fn binary(row: &tokio_postgres::Row, column: usize) -> String {
         Type::INT8 => text::<i64>(row, column),
         Type::FLOAT4 => text::<f32>(row, column),
         Type::FLOAT8 => text::<f64>(row, column),
+        Type::NUMERIC => row.get::<_, Option<Numeric>>(column).map(|number| number.0),
         Type::TEXT | Type::VARCHAR | Type::NAME => text::<String>(row, column),
         Type::TIMESTAMP => row.get::<_, Option<chrono::NaiveDateTime>>(column).map(|t| t.to_string()),
         Type::DATE => row.get::<_, Option<chrono::NaiveDate>>(column).map(|t| t.to_string()),

@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinOperator, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::{column, last};
@@ -66,6 +66,14 @@ pub(super) fn forget(select: &mut Select) {
     }
     select.selection = None;
     select.projection.iter_mut().for_each(forget_value);
+    for join in select.from.iter_mut().flat_map(|from| from.joins.iter_mut()) {
+        if let JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::Left(on) | JoinOperator::LeftOuter(on) =
+            &mut join.join_operator
+            && matches!(on, JoinConstraint::On(_))
+        {
+            *on = JoinConstraint::On(Expr::Value(Value::Boolean(false).into()));
+        }
+    }
     let hard = |factor: &TableFactor| matches!(factor, TableFactor::NestedJoin { .. } | TableFactor::UNNEST { .. });
     if select.from.iter().any(|from| hard(&from.relation) || from.joins.iter().any(|join| hard(&join.relation))) {
         leave(select);
@@ -213,6 +221,14 @@ mod tests {
                 "SELECT n.a, f(c.x[1]) AS b FROM ((SELECT conkey AS x FROM pg_constraint) c JOIN pg_namespace n ON n.oid = c.x[1]) ORDER BY 1"
             ),
             "SELECT NULL AS a, NULL AS b WHERE false"
+        );
+    }
+
+    #[test]
+    fn what_is_joined_to_nothing_is_joined_on_nothing() {
+        assert_eq!(
+            rewritten("SELECT a.x FROM pg_class t JOIN pg_index i ON t.oid = i.r LEFT JOIN a ON a.n = ANY(i.k)"),
+            "SELECT a.x FROM pg_class t JOIN pg_index i ON false LEFT JOIN a ON false"
         );
     }
 

@@ -18,7 +18,7 @@ with adbc_driver_postgresql.dbapi.connect(sys.argv[1]) as connection, connection
     cursor.execute("SELECT count(*) AS n, sum(price) AS s FROM adbc")
     print("sum", cursor.fetch_arrow_table().to_pylist())
     print("schema", [(field.name, str(field.type)) for field in connection.adbc_get_table_schema("adbc")])
-    for depth in ("catalogs", "db_schemas", "tables"):
+    for depth in ("catalogs", "db_schemas", "tables", "columns", "all"):
         objects = connection.adbc_get_objects(depth=depth, catalog_filter="stratagem", db_schema_filter="work", table_name_filter="adbc%")
         for catalog in objects.read_all().to_pylist():
             print("objects", depth, catalog)
