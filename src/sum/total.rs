@@ -20,27 +20,27 @@ impl<S: Summed> Default for Total<S> {
 }
 
 impl<S: Summed> Total<S> {
-    fn numbers(values: &ArrayRef) -> Result<<S::Sum as ArrowPrimitiveType>::Native> {
+    /// The sum of an array, which has not as many numbers as would not fit.
+    fn numbers(values: &ArrayRef) -> <S::Sum as ArrowPrimitiveType>::Native {
         let zero = <S::Sum as ArrowPrimitiveType>::Native::default();
         let numbers = values.as_primitive::<S::Number>();
-        let sum = if numbers.null_count() == 0 {
-            numbers.values().iter().try_fold(zero, |sum, number| sum.add_checked(S::widen(*number)))
+        if numbers.null_count() == 0 {
+            numbers.values().iter().fold(zero, |sum, number| sum.add_wrapping(S::widen(*number)))
         } else {
-            numbers.iter().flatten().try_fold(zero, |sum, number| sum.add_checked(S::widen(number)))
-        };
-        sum.map_err(out_of_range)
+            numbers.iter().flatten().fold(zero, |sum, number| sum.add_wrapping(S::widen(number)))
+        }
     }
 }
 
 impl<S: Summed> Accumulator for Total<S> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sum = self.sum.add_checked(Self::numbers(&values[0])?).map_err(out_of_range)?;
+        self.sum = self.sum.add_checked(Self::numbers(&values[0])).map_err(out_of_range)?;
         self.count += values[0].len() - values[0].null_count();
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sum = self.sum.sub_checked(Self::numbers(&values[0])?).map_err(out_of_range)?;
+        self.sum = self.sum.sub_checked(Self::numbers(&values[0])).map_err(out_of_range)?;
         self.count -= values[0].len() - values[0].null_count();
         Ok(())
     }
