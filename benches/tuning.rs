@@ -14,7 +14,7 @@ use stratagem_models::encoder::{Encoder, tune as encoder};
 use stratagem_models::examples::{Block, Examples};
 use stratagem_models::language::{Decoder, Form, tune as language};
 use stratagem_models::runtime::{Device, Runtime};
-use stratagem_models::text::Text;
+use stratagem_models::text::{Task, Text};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -51,9 +51,9 @@ fn main() -> Result<()> {
         let texts: Vec<String> = (0..32 * steps).map(|row| words(row, 62)).collect();
         let batch = base.read(texts.iter().map(String::as_str))?.0;
         let labels = (0..texts.len()).flat_map(|row| [f32::from(u8::from(row % 2 == 0)), f32::from(u8::from(row % 2 == 1))]).collect();
-        let examples = Examples::new(encoder::columns("text"), &Block { batch, labels, split: vec![] }, 0);
+        let examples = Examples::new(encoder::columns("text", "text", Task::Class), &Block { batch, labels, split: vec![] }, 0);
         let classes = vec!["no".to_owned(), "yes".to_owned()];
-        let text = Text { classes, encoder: Some("minilm".to_owned()), truncated: 0, evaluation: None, tuned: None };
+        let text = Text { task: Task::Class, classes, encoder: Some("minilm".to_owned()), truncated: 0, evaluation: None, tuned: None };
         encoder::train(&runtime, &base, &examples, &options, text, &mut on_epoch, &stop)?;
     }
     let line = serde_json::json!({
