@@ -366,6 +366,7 @@ impl Training {
                 hint: Some(format!("write task => '{}' with it", texts::TASKS[0])),
             });
         }
+        experiment::check_task(task)?;
         let transform = arguments.optional_text("transform").map(|select| Transform::parse(select, schema)).transpose()?;
         let prepared = transform.as_ref().map(Transform::output);
         let schema = prepared.as_deref().unwrap_or(schema);

@@ -19,6 +19,15 @@ fn invalid(argument: &str, reason: impl Into<String>, hint: impl Into<String>) -
     Error::InvalidValue { object: format!("argument {argument} of finetune"), reason: reason.into(), hint: Some(hint.into()) }
 }
 
+/// Checks that a task is one of rows, not of texts.
+pub(super) fn check_task(task: &str) -> Result<()> {
+    if matches!(task, "ctr" | "uplift") {
+        return Ok(());
+    }
+    let known = "one of: ctr, uplift, text_classification, regression, token_classification, similarity, generation, preference";
+    Err(invalid("task", format!("is '{task}'"), known))
+}
+
 /// How the uplift model is trained, if it is to be one, and the labels that it has besides the outcome.
 pub(super) fn plan(arguments: &Constants, outcome: &str, wishes: &Treatments, schema: &Schema) -> Result<Option<(Plan, Vec<Label>)>> {
     match arguments.text("task")? {
@@ -26,14 +35,7 @@ pub(super) fn plan(arguments: &Constants, outcome: &str, wishes: &Treatments, sc
             let stray = OWN.iter().find(|argument| arguments.optional_text(argument).is_some());
             return stray.map_or(Ok(None), |stray| Err(invalid(stray, "is for uplift models only", "write task => 'uplift' with it")));
         }
-        "uplift" => {}
-        other => {
-            return Err(invalid(
-                "task",
-                format!("is '{other}'"),
-                "one of: ctr, uplift, text_classification, regression, token_classification, similarity, generation, preference",
-            ));
-        }
+        _ => {}
     }
     for (argument, about) in [("conversion", "clicks and conversions"), ("base", "going on from a click model")] {
         if arguments.optional_text(argument).is_some() {

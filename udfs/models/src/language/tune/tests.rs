@@ -89,7 +89,9 @@ fn packed_texts_have_the_log_probabilities_of_the_decoder() {
 fn rounded_weights_are_read_as_what_they_stand_for() {
     for name in ["llama", "llama.gguf", "qwen2", "qwen2.gguf"] {
         let (_folder, exact) = tuned(name, FLOATS, Tune::default());
-        for (precision, block, most) in [(Precision::Int8, 32, 0.005), (Precision::Int8, 128, 0.005), (Precision::Int4, 32, 0.1)] {
+        for (precision, block, most) in
+            [(Precision::Int8, 32, 1.0 / 128.0), (Precision::Int8, 128, 1.0 / 128.0), (Precision::Int4, 32, 1.0 / 8.0)]
+        {
             let (_folder, rounded) = tuned(name, Form { precision, block }, Tune::default());
             let pairs = exact.frozen.weights.values().map(|weight| (weight, &rounded.frozen.weights[&weight.name]));
             for (exact, rounded) in pairs.chain([(&exact.frozen.embedding, &rounded.frozen.embedding)]) {
