@@ -30,12 +30,9 @@ pub(super) fn check_task(task: &str) -> Result<()> {
 
 /// How the uplift model is trained, if it is to be one, and the labels that it has besides the outcome.
 pub(super) fn plan(arguments: &Constants, outcome: &str, wishes: &Treatments, schema: &Schema) -> Result<Option<(Plan, Vec<Label>)>> {
-    match arguments.text("task")? {
-        "ctr" => {
-            let stray = OWN.iter().find(|argument| arguments.optional_text(argument).is_some());
-            return stray.map_or(Ok(None), |stray| Err(invalid(stray, "is for uplift models only", "write task => 'uplift' with it")));
-        }
-        _ => {}
+    if arguments.text("task")? == "ctr" {
+        let stray = OWN.iter().find(|argument| arguments.optional_text(argument).is_some());
+        return stray.map_or(Ok(None), |stray| Err(invalid(stray, "is for uplift models only", "write task => 'uplift' with it")));
     }
     for (argument, about) in [("conversion", "clicks and conversions"), ("base", "going on from a click model")] {
         if arguments.optional_text(argument).is_some() {

@@ -83,7 +83,7 @@ fn tags_that_tell_nothing_are_refused() {
     let (_folder, encoder) = encoder("bert");
     let base = Base::new(encoder, Tune::new(Method::Full)).unwrap();
     let titles = titles(20);
-    let outside = vec![0; 8];
+    let outside = [0; 8];
     let (batch, _) = base.read_tags(titles.iter().map(|(sentence, tags)| (sentence, &outside[..tags.len()]))).unwrap();
     let examples = Examples::new(columns("words", "text[]", Task::Tags), &Block { batch, labels: vec![0.0; 20], split: vec![] }, 0);
     let go_on = &mut |_: &Progress| ControlFlow::Continue(());
