@@ -60,7 +60,7 @@ pub fn numbers<'v>(vectors: impl IntoIterator<Item = &'v [f32]>) -> Batch {
 /// Trains a text model of a class, of labels or of a number. The examples have the columns of [`columns()`], and a label for each class, of which one or,
 /// for labels, any is 1; or the number. Else as [`crate::click::train`].
 ///
-/// Errors: [`Error::Data`] when the rows cannot be used, [`Error::InvalidOption`], [`Error::Runtime`], [`Error::Canceled`].
+/// Errors: those of [`crate::click::train`].
 pub fn train(
     runtime: &Arc<Runtime>,
     examples: &Examples,
