@@ -330,6 +330,10 @@ fn classify(error: &DataFusionError) -> SqlError {
             SqlError::new(FeatureNotSupported, "a model or waiting function can't be used at this place of the statement")
                 .with_hint("call it in a subquery: SELECT ... FROM (SELECT f(x) AS y FROM t) s")
         }
+        DataFusionError::Internal(message) if message.contains("Cannot run range queries on datatype") => {
+            SqlError::new(FeatureNotSupported, "a window of ORDER BY cannot range over values of this type")
+                .with_hint("write ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW")
+        }
         DataFusionError::Internal(message) if unmatched(message).is_some() => plan(message),
         DataFusionError::Internal(message) | DataFusionError::Ffi(message) => internal(message),
     }
