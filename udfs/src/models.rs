@@ -62,6 +62,14 @@ pub(crate) struct Speaker {
     pub(crate) name: Arc<str>,
 }
 
+/// What a version of changes says of itself without its files being read.
+struct Changed {
+    /// The language model that it changes.
+    base: String,
+    /// When it was saved.
+    created: String,
+}
+
 /// A version of a model that a statement works with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pinned {
@@ -225,19 +233,20 @@ impl Models {
                 let engine = self.languages.engine(name, || self.runtime())?;
                 Ok(Speaker { engine, adapter: None, name: self.languages.name(name)?.into() })
             }
-            Some((pinned, created)) => {
-                let version = Version::read(&self.registry, &pinned.name, pinned.version)?;
-                let base = version.adapted.base.as_str();
-                let load = || version.adapter(&self.languages.decoder(Some(base))?).map(Arc::new);
+            Some((pinned, Changed { base, created })) => {
+                let load = || {
+                    let version = Version::read(&self.registry, &pinned.name, pinned.version)?;
+                    version.adapter(&self.languages.decoder(Some(&base))?).map(Arc::new)
+                };
                 let adapter = self.languages.adapter(format!("{pinned} {created}"), load)?;
-                let engine = self.languages.engine(Some(base), || self.runtime())?;
+                let engine = self.languages.engine(Some(&base), || self.runtime())?;
                 Ok(Speaker { engine, adapter: Some(adapter), name: pinned.to_string().into() })
             }
         }
     }
 
-    /// The version of changes that a name means, if it is not that of a language model itself, with the time of its making.
-    fn changed(&self, name: Option<&str>) -> Result<Option<(Pinned, String)>> {
+    /// The version of changes that a name means, if it is not that of a language model itself.
+    fn changed(&self, name: Option<&str>) -> Result<Option<(Pinned, Changed)>> {
         let Some(name) = name else { return Ok(None) };
         if !name.contains('@') && self.languages.has(name)? {
             return Ok(None);
@@ -253,7 +262,7 @@ impl Models {
         };
         let manifest = self.registry.manifest(&pinned.name, pinned.version)?;
         match manifest.kind {
-            Kind::Language(_) => Ok(Some((pinned, manifest.created_at))),
+            Kind::Language(adapted) => Ok(Some((pinned, Changed { base: adapted.base, created: manifest.created_at }))),
             _ => {
                 let reason = format!("model \"{pinned}\" is no language model");
                 Err(Error::Data { reason, hint: "name one of ml.language_models, or one that finetune made of it".to_owned() })
@@ -277,12 +286,12 @@ impl Models {
 
     /// What a training of a language model starts from: the model's name and files, and the version to go on from, if the name is that of one.
     pub(crate) fn language_base(&self, name: Option<&str>) -> Result<(String, Decoder, Option<Version>)> {
-        let Some((pinned, _)) = self.changed(name)? else {
+        let Some((pinned, Changed { base, .. })) = self.changed(name)? else {
             return Ok((self.languages.name(name)?, self.languages.decoder(name)?, None));
         };
         let version = Version::read(&self.registry, &pinned.name, pinned.version)?;
-        let base = version.adapted.base.clone();
-        Ok((base.clone(), self.languages.decoder(Some(&base))?, Some(version)))
+        let decoder = self.languages.decoder(Some(&base))?;
+        Ok((base, decoder, Some(version)))
     }
 
     /// What statements have asked of language models.

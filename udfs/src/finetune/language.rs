@@ -108,7 +108,7 @@ impl Language {
         let tune = tuning(arguments, objective)?;
         let base = arguments.optional_text("base").map(str::to_owned);
         // A base that does not exist is an error before the rows are read.
-        models.language_base(base.as_deref())?;
+        models.language_name(base.as_deref())?;
         let names: Vec<&str> =
             std::iter::once(prompt).chain(completions.iter().copied()).map(|position| schema.field(position).name().as_str()).collect();
         let columns = tune::columns(&names);
