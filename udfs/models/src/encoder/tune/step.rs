@@ -11,7 +11,7 @@ use rayon::slice::ParallelSlice;
 use super::super::engine::MASKED;
 use super::super::graph::{self, WORDS};
 use super::net::{self, port};
-use super::trainer::{Trainer, texts};
+use super::trainer::{Trainer, length, texts};
 use crate::error::{Error, Result};
 use crate::examples::Block;
 use crate::optimizer::Pace;
@@ -19,6 +19,11 @@ use crate::text::Task;
 
 /// The length of a step's gradient, at most (Pascanu et al. 2013).
 const LONGEST_GRADIENT: f64 = 1.0;
+
+/// Tokens that are computed together, if no text is longer. The gradients of a whole encoder are added up for every part, those of few weights cost
+/// nothing.
+const TOKENS: usize = 4096;
+const FEW_TOKENS: usize = 1024;
 
 /// What the graph is fed besides texts and weights.
 #[derive(Debug, Default)]
@@ -47,9 +52,10 @@ impl Trainer<'_> {
         let whole: f32 = batches.iter().map(|batch| self.counted(block, batch)).sum();
         let moved = self.options.adversarial;
         let mut loss = 0.0;
-        for (number, batch) in batches.iter().enumerate() {
-            self.feed(block, batch, whole.max(1.0));
-            let last = number + 1 == batches.len();
+        let passes: Vec<&[u32]> = batches.iter().flat_map(|batch| self.passes(block, batch)).collect();
+        for (number, rows) in passes.iter().enumerate() {
+            self.feed(block, rows, whole.max(1.0));
+            let last = number + 1 == passes.len();
             loss += self.pass(last && moved == 0.0, moved)?;
             if moved > 0.0 {
                 // The same texts once more, with their words moved.
@@ -57,6 +63,28 @@ impl Trainer<'_> {
             }
         }
         Ok(loss)
+    }
+
+    /// The parts of a batch that are computed one after another, so that memory does not grow with it: of as many rows as have so many tokens, padding
+    /// included. The pairs of a batch are told apart from one another, so they are one part.
+    fn passes<'b>(&self, block: &Block, batch: &'b [u32]) -> Vec<&'b [u32]> {
+        if self.task == Task::Pairs {
+            return vec![batch];
+        }
+        let most = if net::trains_words(&self.base.tune) { TOKENS } else { FEW_TOKENS };
+        let texts = if self.twins() || self.task.gives_vectors() { 2 } else { 1 };
+        let (mut passes, mut rest) = (Vec::new(), batch);
+        while !rest.is_empty() {
+            let mut longest = 0;
+            let fits = |(rows, row): &(usize, &u32)| {
+                longest = longest.max(length(block, self.task, **row));
+                texts * (rows + 1) * longest <= most
+            };
+            let (now, later) = rest.split_at(rest.iter().enumerate().take_while(fits).count().max(1));
+            passes.push(now);
+            rest = later;
+        }
+        passes
     }
 
     /// What the loss of a batch is the mean over: its rows, or its tokens that have a tag.

@@ -268,7 +268,7 @@ pub(super) fn texts<'b>(block: &'b Block, task: Task, rows: &[u32]) -> Vec<&'b [
 }
 
 /// The tokens of a row, of pairs those of the longer text.
-fn length(block: &Block, task: Task, row: u32) -> usize {
+pub(super) fn length(block: &Block, task: Task, row: u32) -> usize {
     texts(block, task, &[row]).into_iter().map(<[u64]>::len).max().unwrap_or(0)
 }
 
