@@ -161,6 +161,7 @@ impl Pass<'_> {
             Op::Relu | Op::Sigmoid | Op::Tanh | Op::Gelu | Op::Exp | Op::Log | Op::Softplus => elementwise(graph, &node.op, x, y, g),
             Op::Concat { .. }
             | Op::Split { .. }
+            | Op::Dequantize { .. }
             | Op::Erf
             | Op::Sign
             | Op::ScatterRows
@@ -217,11 +218,20 @@ fn product(
     transpose_b: bool,
 ) -> Result<Tensor> {
     let (a, b) = (node.inputs[0], node.inputs[1]);
+    let b = if position == 0 { anew(graph, b)? } else { b };
     match (position, transpose_a, transpose_b) {
         (0, false, _) => graph.one(op(false, !transpose_b), &[g, b]),
         (0, true, _) => graph.one(op(transpose_b, true), &[b, g]),
         (_, _, false) => graph.one(op(!transpose_a, false), &[a, g]),
         (_, _, true) => graph.one(op(true, transpose_a), &[g, a]),
+    }
+}
+
+/// A rounded matrix is made floats once more: kept since its first use it would take the memory that rounding saves.
+fn anew(graph: &mut Graph, matrix: Tensor) -> Result<Tensor> {
+    match graph.maker(matrix).filter(|node| matches!(node.op, Op::Dequantize { .. })).cloned() {
+        Some(Node { op, inputs, .. }) => graph.one(op, &inputs),
+        None => Ok(matrix),
     }
 }
 

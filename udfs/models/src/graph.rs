@@ -20,6 +20,8 @@ pub enum Element {
     F32,
     /// 64-bit signed integer: indices.
     I64,
+    /// 8-bit signed integer: what is left of rounded weights.
+    I8,
 }
 
 /// A value in a [`Graph`].
@@ -81,6 +83,10 @@ pub(crate) enum Op {
     },
     /// Over the last axis, which stays with size 1.
     LogSumExp,
+    /// (numbers, factors): a matrix of floats, each number times the factor that so many in a row share.
+    Dequantize {
+        block: usize,
+    },
     /// Rows of `a` by index.
     Gather,
     /// (like, indices, rows): zeros of the shape of `like`, with every row added at its index.
@@ -163,6 +169,17 @@ impl Graph {
     pub fn index_input(&mut self, name: &str, shape: Shape) -> Result<Tensor> {
         self.declare(name)?;
         Ok(self.value(Element::I64, shape, Origin::Input(name.to_owned())))
+    }
+
+    /// A matrix of floats that is given as two inputs, numbers of 8 bits `[rows, columns]` of the name with `.q` and the factors
+    /// `[rows, columns / block]` of the name with `.s`. Errors when a name is taken, or the block does not divide the columns.
+    pub(crate) fn rounded_input(&mut self, name: &str, [rows, columns]: [usize; 2], block: usize) -> Result<Tensor> {
+        let names = [format!("{name}.q"), format!("{name}.s")];
+        names.iter().try_for_each(|name| self.declare(name))?;
+        let [numbers, factors] = names;
+        let numbers = self.value(Element::I8, Shape::fixed(&[rows, columns]), Origin::Input(numbers));
+        let factors = self.value(Element::F32, Shape::fixed(&[rows, columns.checked_div(block).unwrap_or(0)]), Origin::Input(factors));
+        self.one(Op::Dequantize { block }, &[numbers, factors])
     }
 
     /// A named constant, such as a trained weight, row-major. Errors when the name is taken or the length does not fit.
@@ -375,6 +392,11 @@ impl Graph {
 
     pub(crate) fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
+    }
+
+    /// The operation that gives a value; none for inputs and constants.
+    pub(crate) fn maker(&self, tensor: Tensor) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.outputs.contains(&tensor))
     }
 
     fn value(&mut self, element: Element, shape: Shape, origin: Origin) -> Tensor {

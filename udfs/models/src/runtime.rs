@@ -149,8 +149,12 @@ impl Runtime {
     }
 
     /// A session on the device for a model that computes for long, with threads as in [`Runtime::session_of_file`].
+    ///
+    /// Memory is what such a session is short of: it is taken value by value, as blocks that fit the calls before are held besides, and what a graph
+    /// computes twice rather than to keep it stays computed twice.
     pub(crate) fn session_for_training(&self, model: &[u8], threads: usize) -> Result<Session> {
-        let mut builder = self.attentive(threads)?;
+        let builder = self.attentive(threads)?.with_memory_pattern(false)?;
+        let mut builder = builder.with_disabled_optimizers("CommonSubexpressionElimination")?;
         if let Some(provider) = self.provider() {
             builder = builder.with_execution_providers([provider])?;
         }

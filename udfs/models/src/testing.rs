@@ -21,6 +21,22 @@ pub(crate) fn runtime() -> Arc<Runtime> {
 pub(crate) enum Feed {
     Floats(Vec<usize>, Vec<f32>),
     Indices(Vec<usize>, Vec<i64>),
+    Bytes(Vec<usize>, Vec<i8>),
+}
+
+impl From<&SessionInputValue<'_>> for Feed {
+    fn from(value: &SessionInputValue<'_>) -> Self {
+        let SessionInputValue::View(value) = value else { panic!("an input that is not a view") };
+        let sizes = |shape: &[i64]| shape.iter().map(|dim| *dim as usize).collect();
+        if let Ok((shape, values)) = value.try_extract_tensor::<f32>() {
+            return Self::Floats(sizes(shape), values.to_vec());
+        }
+        if let Ok((shape, values)) = value.try_extract_tensor::<i64>() {
+            return Self::Indices(sizes(shape), values.to_vec());
+        }
+        let (shape, values) = value.try_extract_tensor::<i8>().expect("floats, indices or bytes");
+        Self::Bytes(sizes(shape), values.to_vec())
+    }
 }
 
 /// Runs a graph once; gives its outputs in order.
@@ -31,6 +47,7 @@ pub(crate) fn run(runtime: &Runtime, graph: &Graph, feeds: &[(&str, Feed)]) -> V
         .map(|(name, feed)| {
             let value: SessionInputValue<'_> = match feed {
                 Feed::Floats(shape, values) => TensorRef::from_array_view((shape.clone(), values.as_slice())).unwrap().into(),
+                Feed::Bytes(shape, values) => TensorRef::from_array_view((shape.clone(), values.as_slice())).unwrap().into(),
                 Feed::Indices(shape, values) => TensorRef::from_array_view((shape.clone(), values.as_slice())).unwrap().into(),
             };
             (*name, value)

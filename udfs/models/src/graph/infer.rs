@@ -10,9 +10,12 @@ pub(super) fn infer(op: &Op, inputs: &[&Value]) -> Result<Results> {
         let shapes = inputs.iter().map(|v| v.shape.to_string()).collect::<Vec<_>>().join(" and ");
         Error::graph(format!("{op:?} of {shapes}: {reason}"))
     };
-    let indices = matches!(op, Op::Gather | Op::ScatterRows);
     for (position, input) in inputs.iter().enumerate() {
-        let wanted = if indices && position == 1 { Element::I64 } else { Element::F32 };
+        let wanted = match (op, position) {
+            (Op::Gather | Op::ScatterRows, 1) => Element::I64,
+            (Op::Dequantize { .. }, 0) => Element::I8,
+            _ => Element::F32,
+        };
         if input.element != wanted {
             return Err(fail(format!("operand {position} is {:?} instead of {wanted:?}", input.element)));
         }
@@ -31,6 +34,7 @@ pub(super) fn infer(op: &Op, inputs: &[&Value]) -> Result<Results> {
         (Op::LogSumExp, [x]) if !x.is_empty() => reduce(x, &[x.len() - 1], true),
         (Op::RmsNorm { .. }, [x, scale]) => return rms_norm(x, scale).map_err(fail),
         (Op::LayerNorm { .. }, [x, scale, bias]) => return layer_norm(x, scale, bias).map_err(fail),
+        (Op::Dequantize { block }, [numbers, factors]) => dequantize(numbers, factors, *block),
         (Op::Gather, [table, indices]) if !table.is_empty() => Ok([*indices, &table[1..]].concat()),
         (Op::ScatterRows, [like, indices, rows]) if !like.is_empty() => scatter(like, indices, rows),
         (Op::Concat { axis }, parts) => concat(parts, *axis),
@@ -47,6 +51,12 @@ pub(super) fn infer(op: &Op, inputs: &[&Value]) -> Result<Results> {
         _ => Err("wrong number of operands or axes".to_owned()),
     };
     Ok(vec![(Element::F32, Shape::new(result.map_err(fail)?))])
+}
+
+fn dequantize(numbers: &[Dim], factors: &[Dim], block: usize) -> Result<Vec<Dim>, String> {
+    let ([rows, columns], [own_rows, blocks]) = (numbers, factors) else { return Err("both operands must be matrices".to_owned()) };
+    let fits = columns.size().is_some_and(|columns| blocks.size().is_some_and(|blocks| blocks * block == columns));
+    if rows == own_rows && fits { Ok(numbers.to_vec()) } else { Err("the factors do not fit the numbers".to_owned()) }
 }
 
 fn swap(dims: &[Dim], transpose: bool) -> [&Dim; 2] {

@@ -1,10 +1,13 @@
-//! The weights of a prepared model as floats: what a training leaves as it is.
+//! The weights of a prepared model: what a training leaves as it is. Rounded ones stay rounded until a product needs them (Dettmers et al. 2023).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use half::f16;
+use ort::session::SessionInputValue;
+use ort::value::TensorRef;
 use prost::Message as _;
 
 use super::super::decoder::Decoder;
@@ -14,19 +17,95 @@ use crate::net::Parameter;
 use crate::onnx::{ModelProto, TensorProto, data_type};
 
 /// The operator's zero point of 8 and of 4 bits.
-const ZERO: [f32; 2] = [128.0, 8.0];
+const ZERO: [i16; 2] = [128, 8];
 
-/// Everything a model calculates with, as it is served: rounded weights are the floats that they stand for.
-#[derive(Debug)]
+/// A weight.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Weight {
+    Floats(Parameter),
+    Rounded(Rounded),
+}
+
+/// A matrix of numbers of 8 bits, of which so many in a row share a factor; blocks fill a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rounded {
+    name: String,
+    shape: [usize; 2],
+    block: usize,
+    numbers: Vec<i8>,
+    factors: Vec<f32>,
+}
+
+impl Weight {
+    fn name(&self) -> &str {
+        match self {
+            Self::Floats(weight) => &weight.name,
+            Self::Rounded(weight) => &weight.name,
+        }
+    }
+
+    /// How many numbers of a row share a factor; none of floats.
+    pub(super) fn block(&self) -> Option<usize> {
+        match self {
+            Self::Floats(_) => None,
+            Self::Rounded(weight) => Some(weight.block),
+        }
+    }
+
+    /// Adds the floats of a row.
+    pub(super) fn row(&self, row: usize, floats: &mut Vec<f32>) {
+        match self {
+            Self::Floats(Parameter { shape, values, .. }) => {
+                let width = shape.last().copied().unwrap_or(1);
+                floats.extend_from_slice(&values[row * width..][..width]);
+            }
+            Self::Rounded(Rounded { shape: [_, width], block, numbers, factors, .. }) => {
+                let factors = &factors[row * (width / block)..];
+                for (numbers, factor) in numbers[row * width..][..*width].chunks(*block).zip(factors) {
+                    floats.extend(numbers.iter().map(|number| factor * f32::from(*number)));
+                }
+            }
+        }
+    }
+
+    /// As floats.
+    pub(super) fn floats(&self) -> Parameter {
+        match self {
+            Self::Floats(weight) => weight.clone(),
+            Self::Rounded(Rounded { name, shape, numbers, .. }) => {
+                let mut values = Vec::with_capacity(numbers.len());
+                (0..shape[0]).for_each(|row| self.row(row, &mut values));
+                Parameter { name: name.clone(), shape: shape.to_vec(), values }
+            }
+        }
+    }
+
+    /// The inputs of a graph that has this weight under a name.
+    pub(super) fn inputs<'i>(&'i self, name: &'i str) -> Result<Vec<(Cow<'i, str>, SessionInputValue<'i>)>> {
+        Ok(match self {
+            Self::Floats(Parameter { shape, values, .. }) => {
+                vec![(name.into(), TensorRef::from_array_view((shape.clone(), values.as_slice()))?.into())]
+            }
+            Self::Rounded(Rounded { shape: [rows, columns], block, numbers, factors, .. }) => {
+                let numbers = TensorRef::from_array_view(([*rows, *columns], numbers.as_slice()))?;
+                let factors = TensorRef::from_array_view(([*rows, columns / block], factors.as_slice()))?;
+                vec![(format!("{name}.q").into(), numbers.into()), (format!("{name}.s").into(), factors.into())]
+            }
+        })
+    }
+}
+
+/// Everything a model calculates with, as it is served.
+#[derive(Debug, Clone)]
 pub(super) struct Frozen {
     /// Of the norms.
     pub(super) epsilon: f32,
     /// Cosine and sine, `[positions, head_dim / 2]`.
     pub(super) rotary: [Vec<f32>; 2],
     /// `[vocabulary, hidden]`.
-    pub(super) embedding: Parameter,
+    pub(super) embedding: Weight,
     /// The matrices `[outputs, inputs]`, biases and norms of the layers, the last norm, and the head if it is not the embedding.
-    pub(super) weights: HashMap<String, Parameter>,
+    pub(super) weights: HashMap<String, Weight>,
 }
 
 impl Frozen {
@@ -47,7 +126,7 @@ impl Frozen {
         let facts = decoder.facts();
         let (hidden, wide, narrow) = (facts.hidden, facts.heads * facts.head_dim, facts.kv_heads * facts.head_dim);
         let mut weights = HashMap::new();
-        let mut keep = |parameter: Parameter| weights.insert(parameter.name.clone(), parameter);
+        let mut keep = |weight: Weight| weights.insert(weight.name().to_owned(), weight);
         for layer in 0..facts.layers {
             let matrices = [
                 ("qkv", wide + 2 * narrow, hidden),
@@ -59,12 +138,12 @@ impl Frozen {
                 keep(reader.matrix(&format!("{layer}.{name}"), [outputs, inputs])?);
             }
             if reader.constants.contains_key(&*format!("{layer}.qkv.bias")) {
-                keep(reader.vector(&format!("{layer}.qkv.bias"), wide + 2 * narrow)?);
+                keep(Weight::Floats(reader.vector(&format!("{layer}.qkv.bias"), wide + 2 * narrow)?));
             }
-            keep(reader.vector(&format!("{layer}.attention_norm"), hidden)?);
-            keep(reader.vector(&format!("{layer}.inner_norm"), hidden)?);
+            keep(Weight::Floats(reader.vector(&format!("{layer}.attention_norm"), hidden)?));
+            keep(Weight::Floats(reader.vector(&format!("{layer}.inner_norm"), hidden)?));
         }
-        keep(reader.vector("norm", hidden)?);
+        keep(Weight::Floats(reader.vector("norm", hidden)?));
         let embedding = reader.matrix("embedding", [facts.vocab, hidden])?;
         if reader.constants.contains_key("head") || reader.head_of_its_own() {
             keep(reader.matrix("head", [facts.vocab, hidden])?);
@@ -73,10 +152,31 @@ impl Frozen {
         Ok(Self { epsilon, rotary, embedding, weights })
     }
 
-    /// The head, which may be the embedding.
-    pub(super) fn head(&self) -> &Parameter {
-        self.weights.get("head").unwrap_or(&self.embedding)
+    /// The weight of this name. The head may be the embedding.
+    ///
+    /// Errors: [`Error::Graph`] without one.
+    pub(super) fn weight(&self, name: &str) -> Result<&Weight> {
+        let own = self.weights.get(name).or_else(|| (name == "head").then_some(&self.embedding));
+        own.ok_or_else(|| Error::graph(format!("the model has no {name}")))
     }
+
+    /// The same with floats for what is rounded.
+    pub(super) fn floats(&self) -> Self {
+        let floats = |weight: &Weight| Weight::Floats(weight.floats());
+        let weights = self.weights.iter().map(|(name, weight)| (name.clone(), floats(weight))).collect();
+        Self { embedding: floats(&self.embedding), weights, rotary: self.rotary.clone(), ..*self }
+    }
+}
+
+/// A matrix whose blocks may reach beyond the row, with blocks that do not: as floats, if they became as small as to take more memory.
+fn even(matrix: Rounded) -> Weight {
+    const SMALLEST: usize = 8;
+    let Rounded { name, shape: [rows, columns], block, numbers, factors } = matrix;
+    let own = (1..=block).rev().find(|own| block % own == 0 && columns % own == 0).unwrap_or(1);
+    let blocks = columns.div_ceil(block);
+    let factors = (0..rows).flat_map(|row| (0..columns / own).map(move |at| row * blocks + at * own / block)).map(|at| factors[at]);
+    let even = Weight::Rounded(Rounded { name, shape: [rows, columns], block: own, numbers, factors: factors.collect() });
+    if own < SMALLEST { Weight::Floats(even.floats()) } else { even }
 }
 
 struct Reader<'a> {
@@ -125,20 +225,18 @@ impl Reader<'_> {
         self.sized(name, &[length], self.floats(name)?)
     }
 
-    /// A matrix in whichever form it is kept.
-    fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Parameter> {
+    /// A matrix in whichever form it is kept. Of 4 bits it takes 8 here; with offsets it is floats.
+    fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Weight> {
         if self.constants.contains_key(name) {
-            return self.sized(name, &[outputs, inputs], self.floats(name)?);
+            return Ok(Weight::Floats(self.sized(name, &[outputs, inputs], self.floats(name)?)?));
         }
         let quants = self.constant(&format!("{name}.q"))?;
-        let (bytes, scales) = (self.bytes(quants, 1)?, self.floats(&format!("{name}.s"))?);
-        let blocks = scales.len() / outputs.max(1);
+        let (bytes, factors) = (self.bytes(quants, 1)?, self.floats(&format!("{name}.s"))?);
+        let blocks = factors.len() / outputs.max(1);
         let row = bytes.len() / outputs.max(1);
-        if blocks == 0 || row == 0 || scales.len() != blocks * outputs || bytes.len() != row * outputs {
-            return Err(Error::corrupt(&self.object, format!("{name} has {} bytes and {} scales", bytes.len(), scales.len())));
+        if blocks == 0 || row == 0 || factors.len() != blocks * outputs || bytes.len() != row * outputs {
+            return Err(Error::corrupt(&self.object, format!("{name} has {} bytes and {} scales", bytes.len(), factors.len())));
         }
-        let offsets = format!("{name}.c");
-        let offsets = self.constants.contains_key(&*offsets).then(|| self.floats(&offsets)).transpose()?;
         // Blocks may reach beyond the row; two values of 4 bits are in a byte.
         let four = row < inputs;
         let values_of_row = if four { 2 * row } else { row };
@@ -146,18 +244,27 @@ impl Reader<'_> {
             [_, _, blob] => usize::try_from(*blob).unwrap_or(0) * if four { 2 } else { 1 },
             _ => inputs.div_ceil(blocks).next_power_of_two(),
         };
-        if values_of_row < inputs || block * blocks < inputs {
-            return Err(Error::corrupt(&self.object, format!("{name} has rows of {row} bytes")));
+        if values_of_row < inputs || block == 0 || blocks != inputs.div_ceil(block) {
+            return Err(Error::corrupt(&self.object, format!("{name} has rows of {row} bytes in {blocks} blocks")));
         }
-        let mut values = Vec::with_capacity(outputs * inputs);
-        for (output, row) in bytes.chunks_exact(row).enumerate() {
-            for input in 0..inputs {
-                let (place, zero) = (output * blocks + input / block, ZERO[usize::from(four)]);
-                let quant = if four { row[input / 2] >> (4 * (input % 2)) & 15 } else { row[input] };
-                let offset = offsets.as_ref().map_or(0.0, |offsets| offsets[place]);
-                values.push(scales[place] * (f32::from(quant) - zero) + offset);
+        let zero = ZERO[usize::from(four)];
+        let mut numbers = Vec::with_capacity(outputs * inputs);
+        for row in bytes.chunks_exact(row) {
+            let number = |input: usize| if four { row[input / 2] >> (4 * (input % 2)) & 15 } else { row[input] };
+            numbers.extend((0..inputs).map(|input| (i16::from(number(input)) - zero) as i8));
+        }
+        let rounded = even(Rounded { name: name.to_owned(), shape: [outputs, inputs], block, numbers, factors });
+        let offsets = format!("{name}.c");
+        if !self.constants.contains_key(&*offsets) {
+            return Ok(rounded);
+        }
+        let offsets = self.sized(&offsets, &[outputs, blocks], self.floats(&offsets)?)?.values;
+        let mut floats = rounded.floats();
+        for (row, offsets) in floats.values.chunks_exact_mut(inputs).zip(offsets.chunks_exact(blocks)) {
+            for (values, offset) in row.chunks_mut(block).zip(offsets) {
+                values.iter_mut().for_each(|value| *value += offset);
             }
         }
-        self.sized(name, &[outputs, inputs], values)
+        Ok(Weight::Floats(floats))
     }
 }

@@ -3,13 +3,14 @@
 //! Inputs, with `s` tokens of all texts together and `n` of them that count:
 //! - `words` `[s, hidden]`: the rows of the embedding; `cos`, `sin` `[s, head_dim / 2]`: those of the rotary tables, by the place in its own text;
 //! - `mask` `[s, s]`: 0 where a token (row) sees another, itself and those before it in its text, else a large negative number;
-//! - `places` int64 `[n]`: the tokens before those that count, `labels` int64 `[n]`: those that count;
-//! - the weights.
+//! - `places` int64 `[n]`: the tokens before those that count, `labels` `[n, hidden]`: the rows of the head for those that count;
+//! - the weights; of a rounded one `.q` int8 and `.s`, its numbers and their factors.
 //!
 //! The log-probabilities of the labels are `[n, 1]`.
 
 use super::super::Facts;
 use super::super::adapter::Projection;
+use super::frozen::Frozen;
 use super::{Objective, Tune};
 use crate::autodiff;
 use crate::error::Result;
@@ -50,8 +51,8 @@ pub(super) struct Net {
 }
 
 /// The graph of a step: the loss, then the gradients of what is trained.
-pub(super) fn training(facts: &Facts, epsilon: f32, form: Weights, tune: &Tune, objective: Objective, dropout: bool) -> Result<Net> {
-    let mut builder = Builder::new(facts, epsilon, form, tune, dropout);
+pub(super) fn training(facts: &Facts, frozen: &Frozen, tune: &Tune, objective: Objective, dropout: bool) -> Result<Net> {
+    let mut builder = Builder::new(facts, frozen, tune, dropout);
     let logs = builder.logs()?;
     let graph = &mut builder.graph;
     let n = || Dim::from("n");
@@ -87,8 +88,8 @@ pub(super) fn training(facts: &Facts, epsilon: f32, form: Weights, tune: &Tune, 
 }
 
 /// The graph that gives the log-probabilities of the labels.
-pub(super) fn scoring(facts: &Facts, epsilon: f32, form: Weights, tune: &Tune) -> Result<Net> {
-    let mut builder = Builder::new(facts, epsilon, form, tune, false);
+pub(super) fn scoring(facts: &Facts, frozen: &Frozen, tune: &Tune) -> Result<Net> {
+    let mut builder = Builder::new(facts, frozen, tune, false);
     let logs = builder.logs()?;
     builder.graph.output("logs", logs)?;
     Ok(builder.finish())
@@ -99,40 +100,40 @@ pub(super) fn mask(number: usize) -> String {
     format!("mask.{number}")
 }
 
-/// Which weights a model has besides those that all have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Weights {
-    /// Biases of queries, keys and values.
-    pub(super) biases: bool,
-}
-
 struct Builder<'a> {
     graph: Graph,
     facts: &'a Facts,
-    epsilon: f32,
-    form: Weights,
+    frozen: &'a Frozen,
     tune: &'a Tune,
     trainable: Vec<(Tensor, Trainable)>,
-    frozen: Vec<String>,
+    /// The names of the weights that stay.
+    kept: Vec<String>,
     dropout: bool,
     /// The inputs of changes that have a mask, with what they are after it, and their widths.
     masked: Vec<(Tensor, Tensor, usize)>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(facts: &'a Facts, epsilon: f32, form: Weights, tune: &'a Tune, dropout: bool) -> Self {
-        let (trainable, frozen, masked) = (Vec::new(), Vec::new(), Vec::new());
-        Self { graph: Graph::new("decoder"), facts, epsilon, form, tune, trainable, frozen, dropout, masked }
+    fn new(facts: &'a Facts, frozen: &'a Frozen, tune: &'a Tune, dropout: bool) -> Self {
+        let (trainable, kept, masked) = (Vec::new(), Vec::new(), Vec::new());
+        Self { graph: Graph::new("decoder"), facts, frozen, tune, trainable, kept, dropout, masked }
     }
 
     fn finish(self) -> Net {
         let trainable = self.trainable.into_iter().map(|(_, weight)| weight).collect();
-        Net { graph: self.graph, trainable, frozen: self.frozen, masks: self.masked.into_iter().map(|(_, _, width)| width).collect() }
+        Net { graph: self.graph, trainable, frozen: self.kept, masks: self.masked.into_iter().map(|(_, _, width)| width).collect() }
     }
 
     fn weight(&mut self, name: String, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.graph.input(&name, Shape::fixed(shape))?;
-        self.frozen.push(name);
+        self.kept.push(name);
+        Ok(tensor)
+    }
+
+    fn matrix(&mut self, name: String, shape: [usize; 2]) -> Result<Tensor> {
+        let Some(block) = self.frozen.weight(&name)?.block() else { return self.weight(name, &shape) };
+        let tensor = self.graph.rounded_input(&name, shape, block)?;
+        self.kept.push(name);
         Ok(tensor)
     }
 
@@ -159,21 +160,20 @@ impl<'a> Builder<'a> {
             x = self.graph.add(x, down[0])?;
         }
         let places = self.graph.index_input(port::PLACES, Shape::batch("n", &[]))?;
-        let labels = self.graph.index_input(port::LABELS, Shape::batch("n", &[]))?;
+        let labels = self.graph.input(port::LABELS, Shape::batch("n", &[hidden]))?;
         let x = self.graph.gather(x, places)?;
         let x = self.norm("norm".to_owned(), x)?;
-        let head = self.weight("head".to_owned(), &[vocab, hidden])?;
+        let head = self.matrix("head".to_owned(), [vocab, hidden])?;
         let logits = self.graph.matmul_transposed(x, head)?;
         let total = self.graph.log_sum_exp(logits)?;
-        let rows = self.graph.gather(head, labels)?;
-        let own = self.graph.mul(x, rows)?;
+        let own = self.graph.mul(x, labels)?;
         let own = self.graph.reduce_sum(own, &[1], true)?;
         self.graph.sub(own, total)
     }
 
     fn norm(&mut self, name: String, x: Tensor) -> Result<Tensor> {
         let scale = self.weight(name, &[self.facts.hidden])?;
-        self.graph.rms_norm(x, scale, self.epsilon)
+        self.graph.rms_norm(x, scale, self.frozen.epsilon)
     }
 
     /// The products with joined matrices, with their changes.
@@ -181,10 +181,11 @@ impl<'a> Builder<'a> {
         let name = format!("{layer}.{name}");
         let sizes: Vec<usize> = projections.iter().map(|projection| projection.outputs(self.facts)).collect();
         let (inputs, outputs) = (projections[0].inputs(self.facts), sizes.iter().sum());
-        let matrix = self.weight(name.clone(), &[outputs, inputs])?;
+        let matrix = self.matrix(name.clone(), [outputs, inputs])?;
         let mut y = self.graph.matmul_transposed(x, matrix)?;
-        if self.form.biases && projections.contains(&Projection::Query) {
-            let bias = self.weight(format!("{name}.bias"), &[outputs])?;
+        let bias = format!("{name}.bias");
+        if self.frozen.weights.contains_key(&bias) {
+            let bias = self.weight(bias, &[outputs])?;
             y = self.graph.add(y, bias)?;
         }
         let mut parts = if sizes.len() > 1 { self.graph.split(y, 1, &sizes)? } else { vec![y] };

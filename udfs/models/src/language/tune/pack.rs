@@ -43,14 +43,14 @@ pub(super) struct Packed {
     rotary: [Vec<f32>; 2],
     mask: Vec<f32>,
     places: Vec<i64>,
-    labels: Vec<i64>,
+    labels: Vec<f32>,
     tokens: usize,
 }
 
 impl Packed {
-    /// Takes texts in.
-    pub(super) fn fill<'s>(&mut self, texts: impl IntoIterator<Item = &'s Sequence> + Clone, frozen: &Frozen, facts: &Facts) {
-        let (hidden, half) = (facts.hidden, facts.head_dim / 2);
+    /// Takes texts in. Errors: [`crate::error::Error::Graph`] when the model has no head.
+    pub(super) fn fill<'s>(&mut self, texts: impl IntoIterator<Item = &'s Sequence> + Clone, frozen: &Frozen, facts: &Facts) -> Result<()> {
+        let (head, half) = (frozen.weight("head")?, facts.head_dim / 2);
         self.tokens = texts.clone().into_iter().map(|text| text.tokens.len()).sum();
         self.words.clear();
         self.rotary.iter_mut().for_each(Vec::clear);
@@ -61,21 +61,22 @@ impl Packed {
         let mut first = 0;
         for Sequence { tokens, start } in texts {
             for (place, token) in tokens.iter().enumerate() {
-                self.words.extend_from_slice(&frozen.embedding.values[*token as usize * hidden..][..hidden]);
+                frozen.embedding.row(*token as usize, &mut self.words);
                 for (own, table) in self.rotary.iter_mut().zip(&frozen.rotary) {
                     own.extend_from_slice(&table[place * half..][..half]);
                 }
                 self.mask[(first + place) * self.tokens + first..][..=place].fill(0.0);
             }
             self.places.extend((first + start - 1..first + tokens.len() - 1).map(|place| place as i64));
-            self.labels.extend(tokens[*start..].iter().map(|token| i64::from(*token)));
+            tokens[*start..].iter().for_each(|token| head.row(*token as usize, &mut self.labels));
             first += tokens.len();
         }
+        Ok(())
     }
 
     /// All tokens, and those that count.
     pub(super) fn shape(&self) -> [usize; 2] {
-        [self.tokens, self.labels.len()]
+        [self.tokens, self.places.len()]
     }
 
     /// The inputs of the graph, but for weights.
@@ -88,7 +89,7 @@ impl Packed {
             (port::ROTARY[1], TensorRef::from_array_view(([s, half], sin.as_slice()))?.into()),
             (port::MASK, TensorRef::from_array_view(([s, s], self.mask.as_slice()))?.into()),
             (port::PLACES, TensorRef::from_array_view(([n], self.places.as_slice()))?.into()),
-            (port::LABELS, TensorRef::from_array_view(([n], self.labels.as_slice()))?.into()),
+            (port::LABELS, TensorRef::from_array_view(([n, facts.hidden], self.labels.as_slice()))?.into()),
         ])
     }
 }

@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::Facts;
+use super::frozen::Frozen;
 use super::net::{self, Net, port};
 use super::pack::{Packed, Sequence};
 use super::{Base, Objective};
@@ -95,8 +96,9 @@ pub(super) struct Trainer<'a> {
     stop: &'a AtomicBool,
     training: Session,
     scoring: Session,
+    frozen: Cow<'a, Frozen>,
     /// The names of the weights that stay.
-    frozen: Vec<String>,
+    kept: Vec<String>,
     weights: Vec<Parameter>,
     masks: Vec<usize>,
     adam: AdamW,
@@ -122,11 +124,11 @@ impl<'a> Trainer<'a> {
         objective: Objective,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
-        let (facts, tune, frozen) = (base.decoder.facts(), &base.tune, &base.frozen);
-        let form = net::Weights { biases: frozen.weights.contains_key("0.qkv.bias") };
-        let step = net::training(facts, frozen.epsilon, form, tune, objective, options.dropout > 0.0)?;
-        let score = net::scoring(facts, frozen.epsilon, form, tune)?;
-        let Net { graph, trainable, frozen, masks } = step;
+        let (facts, tune) = (base.decoder.facts(), &base.tune);
+        // Blocks of 8 bits are what the CPU knows.
+        let frozen = if runtime.is_cpu() { Cow::Borrowed(&base.frozen) } else { Cow::Owned(base.frozen.floats()) };
+        let score = net::scoring(facts, &frozen, tune)?;
+        let Net { graph, trainable, frozen: kept, masks } = net::training(facts, &frozen, tune, objective, options.dropout > 0.0)?;
         let mut rng = random(options.seed, Stream::Weights);
         let first = |net::Trainable { name, shape }: net::Trainable| -> Result<Parameter> {
             let Some(start) = &base.start else {
@@ -159,6 +161,7 @@ impl<'a> Trainer<'a> {
             objective,
             stop,
             frozen,
+            kept,
             weights,
             masks,
         };
@@ -205,7 +208,7 @@ impl<'a> Trainer<'a> {
 
     /// Adds the gradients of some rows to the sums and returns their loss; each token, or pair, counts `share`.
     fn gradients(&mut self, rows: &[Row], share: f32) -> Result<f32> {
-        self.packed.fill(rows.iter().flat_map(|row| &row.texts), &self.base.frozen, self.facts);
+        self.packed.fill(rows.iter().flat_map(|row| &row.texts), &self.frozen, self.facts)?;
         let [tokens, counted] = self.packed.shape();
         self.drop_out(tokens);
         let (mut shares, mut pairs, mut reference) = (vec![share; counted], Vec::new(), Vec::new());
@@ -214,8 +217,8 @@ impl<'a> Trainer<'a> {
             pairs = signs(rows, counted);
             reference.extend(rows.iter().map(|row| self.reference[row.number]));
         }
-        let Self { training, packed, facts, base, frozen, weights, masks, dropped, sums, objective, .. } = self;
-        let mut inputs = inputs(packed, facts, base, frozen, weights)?;
+        let Self { training, packed, facts, frozen, kept, weights, masks, dropped, sums, objective, .. } = self;
+        let mut inputs = inputs(packed, facts, frozen, kept, weights)?;
         match objective {
             Objective::Generation => {
                 inputs.push((port::SHARES.into(), TensorRef::from_array_view(([counted, 1], shares.as_slice()))?.into()));
@@ -257,9 +260,9 @@ impl<'a> Trainer<'a> {
     /// The log-probabilities of the tokens of some rows that count.
     fn logs(&mut self, rows: &[Row]) -> Result<Vec<f32>> {
         self.canceled()?;
-        self.packed.fill(rows.iter().flat_map(|row| &row.texts), &self.base.frozen, self.facts);
-        let Self { scoring, packed, facts, base, frozen, weights, .. } = self;
-        let outputs = scoring.run(inputs(packed, facts, base, frozen, weights)?)?;
+        self.packed.fill(rows.iter().flat_map(|row| &row.texts), &self.frozen, self.facts)?;
+        let Self { scoring, packed, facts, frozen, kept, weights, .. } = self;
+        let outputs = scoring.run(inputs(packed, facts, frozen, kept, weights)?)?;
         Ok(outputs[0].try_extract_tensor::<f32>()?.1.to_vec())
     }
 
@@ -353,24 +356,21 @@ impl Epochs for Trainer<'_> {
 }
 
 /// The inputs that a step and a scoring share.
-fn inputs<'i>(
+pub(super) fn inputs<'i>(
     packed: &'i Packed,
     facts: &Facts,
-    base: &'i Base,
-    frozen: &'i [String],
+    frozen: &'i Frozen,
+    kept: &'i [String],
     weights: &'i [Parameter],
 ) -> Result<Vec<(Cow<'i, str>, SessionInputValue<'i>)>> {
     let mut inputs: Vec<(Cow<'i, str>, SessionInputValue<'i>)> =
         packed.inputs(facts)?.into_iter().map(|(name, value)| (name.into(), value)).collect();
-    let mut give = |name: &'i str, weight: &'i Parameter| -> Result<()> {
-        inputs.push((name.into(), TensorRef::from_array_view((weight.shape.clone(), weight.values.as_slice()))?.into()));
-        Ok(())
-    };
-    for name in frozen {
-        let weight = if name == "head" { Some(base.frozen.head()) } else { base.frozen.weights.get(name) };
-        give(name, weight.ok_or_else(|| Error::graph(format!("the model has no {name}")))?)?;
+    for name in kept {
+        inputs.extend(frozen.weight(name)?.inputs(name)?);
     }
-    weights.iter().try_for_each(|weight| give(&weight.name, weight))?;
+    for weight in weights {
+        inputs.push((weight.name.as_str().into(), TensorRef::from_array_view((weight.shape.clone(), weight.values.as_slice()))?.into()));
+    }
     Ok(inputs)
 }
 
