@@ -31,6 +31,8 @@ pub enum Role {
     Row,
     /// A query in `$$...$$` or in parentheses, planned as a relation of the caller's statement.
     Query,
+    /// A second query, whose rows are for another purpose than those of the first.
+    Side,
     /// A model: `'ctr'`, `'ctr@3'` or `'ctr@champion'`.
     Model,
 }
@@ -214,6 +216,11 @@ impl Parameter {
     /// A query that must be given.
     pub(crate) const fn query(name: &'static str, docs: &'static str) -> Self {
         Self { name, data_type: Type::Query, role: Role::Query, presence: Presence::Required, also: None, docs }
+    }
+
+    /// A second query, which may be left out.
+    pub(crate) const fn side(name: &'static str, docs: &'static str) -> Self {
+        Self { name, data_type: Type::Query, role: Role::Side, presence: Presence::Default("NULL"), also: None, docs }
     }
 
     /// The parameter with a default, as an SQL literal.

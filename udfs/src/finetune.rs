@@ -135,6 +135,10 @@ pub static DECLARATION: Function = Function {
         Parameter::value("accumulation", Type::Integer, "For an encoder that is trained: the batches whose gradients are summed before a step. NULL is 1.").or("NULL"),
         Parameter::value("layer_decay", Type::Double, "For an encoder that is trained: the learning rate of a layer over that of the one above; the embeddings are below the first layer. NULL is 1.").or("NULL"),
         Parameter::value("r_drop", Type::Double, "For classes by an encoder that is trained: every text is read twice, each time with a dropout of its own, and what the two differ in counts this much (Liang et al. 2021). NULL is 0.").or("NULL"),
+        Parameter::value("word_dropout", Type::Double, "For an encoder that is trained: the share of the words of a text that are left out, others each time that it is learned from (Wei and Zou 2019). NULL is 0.").or("NULL"),
+        Parameter::value("word_swap", Type::Double, "The same for words that change their place with another word of the text. NULL is 0.").or("NULL"),
+        Parameter::value("word_synonyms", Type::Double, "The share of the words with one of the `synonyms` that give way to it. NULL is 0.1.").or("NULL"),
+        Parameter::side("synonyms", "For an encoder that is trained: words and what they may give way to, as two columns of texts, a row for each pair."),
         Parameter::query("rehearsal", "For a text or a language model that goes on from a version: rows of earlier trainings, mixed in so that they are not unlearned. They have the columns of `query`, in the same order.").or("NULL"),
         Parameter::value("history", Type::Text, "For `din`: the list and what it is attended with, `'seen_items: item_id'`. NULL finds them.")
             .or("NULL"),
@@ -283,7 +287,22 @@ impl Relation for Finetune {
         input: Arc<dyn ExecutionPlan>,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
         let training = Training::new(&self.0, arguments, &input.schema(), query)?;
-        Ok(Arc::new(FinetuneExec::new(Arc::clone(&self.0), Arc::new(training), input)))
+        if !arguments.literal("word_synonyms").is_null() {
+            return Err(texts::without_synonyms().into());
+        }
+        Ok(Arc::new(FinetuneExec::new(Arc::clone(&self.0), Arc::new(training), input, None)))
+    }
+
+    fn plan_beside(
+        &self,
+        arguments: &Constants,
+        query: &str,
+        input: Arc<dyn ExecutionPlan>,
+        side: Arc<dyn ExecutionPlan>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let mut training = Training::new(&self.0, arguments, &input.schema(), query)?;
+        training.with_synonyms(arguments, &side.schema())?;
+        Ok(Arc::new(FinetuneExec::new(Arc::clone(&self.0), Arc::new(training), input, Some(side))))
     }
 }
 
@@ -343,6 +362,14 @@ impl Label {
 }
 
 impl Training {
+    /// Takes in that there are synonyms with these columns.
+    fn with_synonyms(&mut self, arguments: &Constants, schema: &Schema) -> Result<(), Error> {
+        match &mut self.texts {
+            Some(texts) => texts.with_synonyms(arguments, schema),
+            None => Err(texts::no_synonyms()),
+        }
+    }
+
     fn new(models: &Models, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let name = ModelName::parse(arguments.text("model")?)?;
         let task = arguments.text("task")?;

@@ -60,6 +60,17 @@ pub(crate) trait Relation: Debug + Send + Sync {
 
     /// The plan that runs it over the query's plan.
     fn plan(&self, arguments: &Constants, query: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>;
+
+    /// The same with the plan of a second query beside it, for one that has a parameter for it.
+    fn plan_beside(
+        &self,
+        arguments: &Constants,
+        query: &str,
+        input: Arc<dyn ExecutionPlan>,
+        _side: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.plan(arguments, query, input)
+    }
 }
 
 /// What a table function stands for.
@@ -203,7 +214,7 @@ impl Relations {
                 None if relation.narrows() => return Err(open(function, "what it reads depends").into()),
                 None => call.input,
             };
-            let node = RelationNode::new(function, relation.reads_only(), call.arguments, input, call.query)?;
+            let node = RelationNode::new(function, relation.reads_only(), call.arguments, input, call.side, call.query)?;
             return Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }));
         }
         let expansion = self.expansions.iter().find(|expansion| expansion.declaration().name == function.name);
@@ -239,6 +250,7 @@ impl RelationPlanner for Relations {
 struct Call {
     arguments: Vec<Expr>,
     input: LogicalPlan,
+    side: Option<LogicalPlan>,
     query: String,
 }
 
@@ -246,21 +258,23 @@ impl Call {
     fn plan(function: &'static Function, arguments: Vec<FunctionArg>, context: &mut dyn RelationPlannerContext) -> Result<Self> {
         let mut planned = Vec::with_capacity(arguments.len());
         let mut input: Option<(LogicalPlan, String)> = None;
+        let mut side = None;
         let takes_query = function.parameters.iter().any(|parameter| parameter.role == Role::Query);
         for (parameter, argument) in function.parameters.iter().zip(arguments) {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument else {
                 unreachable!("positional arguments are expressions");
             };
             match (parameter.role, value) {
-                (Role::Query, ast::Expr::Subquery(query)) => {
+                (Role::Query | Role::Side, ast::Expr::Subquery(query)) => {
                     let inside = Some((function.name, parameter.name));
                     let text = query.to_string();
                     let plan = plan_query(query, context).map_err(|error| rewrite::within(inside, error))?;
-                    // The rows of a second query come after those of the first.
-                    input = Some(match input {
-                        None => (plan, text),
-                        Some((first, text)) => (both(function, parameter, first, plan)?, text),
-                    });
+                    match input {
+                        _ if parameter.role == Role::Side => side = Some(plan),
+                        None => input = Some((plan, text)),
+                        // Its rows come after those of the first.
+                        Some((first, text)) => input = Some((both(function, parameter, first, plan)?, text)),
+                    }
                     planned.push(Expr::Literal(ScalarValue::Utf8(None), None));
                 }
                 (_, value) => planned.push(context.sql_to_expr(value, &DFSchema::empty())?),
@@ -271,7 +285,7 @@ impl Call {
             None if takes_query => return Err(Error::call(function, format!("{} needs a query", function.name), None).into()),
             None => (LogicalPlanBuilder::empty(false).build()?, String::new()),
         };
-        Ok(Self { arguments: planned, input, query })
+        Ok(Self { arguments: planned, input, side, query })
     }
 }
 
@@ -307,7 +321,7 @@ impl ExtensionPlanner for Relations {
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(node) = node.as_any().downcast_ref::<RelationNode>() else { return Ok(None) };
         let Some(relation) = self.find(node.function().name) else { return Ok(None) };
-        let [input] = inputs else { return Ok(None) };
+        let [input, side @ ..] = inputs else { return Ok(None) };
         let Some(constants) = Constants::of(node.function(), node.arguments())? else {
             let object = format!("a parameter in the call of {}", node.function().name);
             return Err(Error::value(object, "has no value").into());
@@ -315,7 +329,11 @@ impl ExtensionPlanner for Relations {
         if !relation.narrows() {
             relation.check(&constants, node.input().schema())?;
         }
-        relation.plan(&constants, node.query(), Arc::clone(input)).map(Some)
+        let (query, input) = (node.query(), Arc::clone(input));
+        match side {
+            [side, ..] => relation.plan_beside(&constants, query, input, Arc::clone(side)).map(Some),
+            [] => relation.plan(&constants, query, input).map(Some),
+        }
     }
 }
 

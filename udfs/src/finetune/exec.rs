@@ -41,18 +41,25 @@ pub(super) struct FinetuneExec {
     models: Arc<Models>,
     training: Arc<Training>,
     input: Arc<dyn ExecutionPlan>,
+    /// The synonyms of the words of texts.
+    side: Option<Arc<dyn ExecutionPlan>>,
     properties: Arc<PlanProperties>,
 }
 
 impl FinetuneExec {
-    pub(super) fn new(models: Arc<Models>, training: Arc<Training>, input: Arc<dyn ExecutionPlan>) -> Self {
+    pub(super) fn new(
+        models: Arc<Models>,
+        training: Arc<Training>,
+        input: Arc<dyn ExecutionPlan>,
+        side: Option<Arc<dyn ExecutionPlan>>,
+    ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(DECLARATION.schema()),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { models, training, input, properties: Arc::new(properties) }
+        Self { models, training, input, side, properties: Arc::new(properties) }
     }
 }
 
@@ -79,7 +86,7 @@ impl ExecutionPlan for FinetuneExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+        std::iter::once(&self.input).chain(&self.side).collect()
     }
 
     fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
@@ -88,11 +95,13 @@ impl ExecutionPlan for FinetuneExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self::new(Arc::clone(&self.models), Arc::clone(&self.training), input)))
+        let mut children = children.into_iter();
+        let input = children.next().unwrap_or_else(|| Arc::clone(&self.input));
+        let side = children.next().or_else(|| self.side.clone());
+        Ok(Arc::new(Self::new(Arc::clone(&self.models), Arc::clone(&self.training), input, side)))
     }
 
     #[allow(deprecated, reason = "required by the trait until it is removed")]
@@ -102,11 +111,12 @@ impl ExecutionPlan for FinetuneExec {
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (models, training, input) = (Arc::clone(&self.models), Arc::clone(&self.training), Arc::clone(&self.input));
+        let (models, training) = (Arc::clone(&self.models), Arc::clone(&self.training));
+        let inputs = (Arc::clone(&self.input), self.side.clone());
         // Dropping the stream aborts the task, and what the task holds stops the training.
         let mut stream = RecordBatchReceiverStream::builder(self.schema(), 1);
         let out = stream.tx();
-        stream.spawn(run(models, training, input, context, out));
+        stream.spawn(run(models, training, inputs, context, out));
         Ok(stream.build())
     }
 }
@@ -135,7 +145,7 @@ enum Report {
 async fn run(
     models: Arc<Models>,
     training: Arc<Training>,
-    input: Arc<dyn ExecutionPlan>,
+    (input, side): (Arc<dyn ExecutionPlan>, Option<Arc<dyn ExecutionPlan>>),
     context: Arc<TaskContext>,
     out: mpsc::Sender<Result<RecordBatch>>,
 ) -> Result<()> {
@@ -149,7 +159,7 @@ async fn run(
     if let Some(reason) = runtime.degraded() {
         notice::send(context.session_config(), Severity::Warning, reason);
     }
-    let rows = rows::read(&models, &training, &input, &context).await?;
+    let rows = rows::read(&models, &training, &input, side, &context).await?;
     for message in told(&training, &rows) {
         notice::send(context.session_config(), Severity::Notice, message);
     }

@@ -18,7 +18,7 @@ use stratagem_models::language::tune::Base as LanguageBase;
 
 use super::Training;
 use super::language::Language;
-use super::texts::{Read, Reader, Seen};
+use super::texts::{self, Read, Reader, Seen};
 use crate::error::Error;
 use crate::features;
 use crate::gather::joined;
@@ -48,6 +48,7 @@ pub(super) async fn read(
     models: &Arc<Models>,
     training: &Arc<Training>,
     input: &Arc<dyn ExecutionPlan>,
+    side: Option<Arc<dyn ExecutionPlan>>,
     context: &Arc<TaskContext>,
 ) -> Result<Rows> {
     let fitted = match &training.transform {
@@ -57,8 +58,12 @@ pub(super) async fn read(
     };
     let bound = fitted.as_ref().map(|fitted| fitted.bind(training.name.as_str(), input.schema().fields(), &[])).transpose()?;
     let bound = bound.map(Arc::new);
+    let synonyms = match side {
+        Some(side) => texts::synonyms(side, context).await?,
+        None => Vec::new(),
+    };
     let base = match &training.texts {
-        Some(texts) => texts.base(models).await?,
+        Some(texts) => texts.base(models, synonyms).await?,
         None => None,
     };
     let classes: Arc<[String]> = match &training.texts {

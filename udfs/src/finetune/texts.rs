@@ -18,8 +18,10 @@ use crate::relation::Constants;
 
 mod read;
 mod spans;
+mod synonyms;
 
 pub(super) use read::{Read, Reader, Seen};
+pub(super) use synonyms::{no_synonyms, synonyms, without_synonyms};
 
 /// The value of `base` for n-grams.
 const NGRAM: &str = "ngram";
@@ -28,7 +30,19 @@ const NGRAM: &str = "ngram";
 pub(super) const TASKS: [&str; 4] = ["text_classification", "token_classification", "similarity", "regression"];
 
 /// Arguments that are for text models only.
-pub(super) const OWN: [&str; 8] = ["method", "rank", "alpha", "targets", "max_length", "accumulation", "layer_decay", "r_drop"];
+pub(super) const OWN: [&str; 11] = [
+    "method",
+    "rank",
+    "alpha",
+    "targets",
+    "max_length",
+    "accumulation",
+    "layer_decay",
+    "r_drop",
+    "word_dropout",
+    "word_swap",
+    "word_synonyms",
+];
 
 /// Arguments of other tasks.
 const OTHERS: [&str; 7] = ["conversion", "treatment", "learner", "propensity", "features", "transform", "history"];
@@ -280,7 +294,11 @@ fn tune(arguments: &Constants, again: Option<&Text>) -> Result<Option<Tune>> {
     tune.max_length = arguments.count("max_length")?.unwrap_or(tune.max_length);
     tune.accumulation = arguments.count("accumulation")?.unwrap_or(1);
     tune.layer_decay = arguments.optional_double("layer_decay").map_or(1.0, |decay| decay as f32);
-    tune.r_drop = arguments.optional_double("r_drop").map_or(0.0, |share| share as f32);
+    let share = |argument: &str| arguments.optional_double(argument).map_or(0.0, |share| share as f32);
+    tune.r_drop = share("r_drop");
+    tune.word_dropout = share("word_dropout");
+    tune.word_swap = share("word_swap");
+    tune.word_synonyms = share("word_synonyms");
     tune.check()?;
     Ok(Some(tune))
 }
@@ -297,12 +315,15 @@ impl Texts {
     }
 
     /// The encoder that is to be trained.
-    pub(super) async fn base(&self, models: &Arc<Models>) -> EngineResult<Option<Arc<Base>>> {
+    pub(super) async fn base(&self, models: &Arc<Models>, synonyms: Vec<(String, String)>) -> EngineResult<Option<Arc<Base>>> {
         let (Some(encoder), Some(tune)) = (self.encoder.clone(), self.tune.clone()) else { return Ok(None) };
         let (models, again) = (Arc::clone(models), self.again.clone());
-        let open = move || match again {
-            Some(pinned) => models.again(&pinned, tune),
-            None => Base::new(models.encoder_files(&encoder)?, tune),
+        let open = move || {
+            let base = match again {
+                Some(pinned) => models.again(&pinned, tune)?,
+                None => Base::new(models.encoder_files(&encoder)?, tune)?,
+            };
+            if synonyms.is_empty() { Ok(base) } else { base.with_synonyms(&synonyms) }
         };
         let opening = SpawnedTask::spawn_blocking(open).join_unwind().await;
         let base = opening.map_err(|failed| DataFusionError::ExecutionJoin(Box::new(failed)))?.map_err(Error::from)?;

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use super::qualifier;
 use crate::declaration::{Function, Presence, Role};
 
-/// The call: its arguments, the plan of its query, and the query's text.
+/// The call: its arguments, the plan of its query, that of a second one beside it, and the text of the first.
 #[derive(Clone)]
 pub(crate) struct RelationNode {
     function: &'static Function,
@@ -21,6 +21,7 @@ pub(crate) struct RelationNode {
     call: u64,
     arguments: Vec<Expr>,
     input: LogicalPlan,
+    side: Option<LogicalPlan>,
     query: Arc<str>,
     schema: DFSchemaRef,
 }
@@ -31,11 +32,12 @@ impl RelationNode {
         reads_only: bool,
         arguments: Vec<Expr>,
         input: LogicalPlan,
+        side: Option<LogicalPlan>,
         query: String,
     ) -> Result<Self> {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let schema = Arc::new(DFSchema::try_from_qualified_schema(qualifier(function).value, &function.schema())?);
-        Ok(Self { function, reads_only, call: CALLS.fetch_add(1, Memory::Relaxed), arguments, input, query: query.into(), schema })
+        Ok(Self { function, reads_only, call: CALLS.fetch_add(1, Memory::Relaxed), arguments, input, side, query: query.into(), schema })
     }
 
     pub(crate) fn function(&self) -> &'static Function {
@@ -65,7 +67,7 @@ impl RelationNode {
 
 impl PartialEq for RelationNode {
     fn eq(&self, other: &Self) -> bool {
-        self.call == other.call && self.arguments == other.arguments && self.input == other.input
+        self.call == other.call && self.arguments == other.arguments && self.input == other.input && self.side == other.side
     }
 }
 
@@ -76,6 +78,7 @@ impl Hash for RelationNode {
         self.call.hash(state);
         self.arguments.hash(state);
         self.input.hash(state);
+        self.side.hash(state);
     }
 }
 
@@ -97,7 +100,7 @@ impl UserDefinedLogicalNodeCore for RelationNode {
     }
 
     fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
+        std::iter::once(&self.input).chain(&self.side).collect()
     }
 
     fn schema(&self) -> &DFSchemaRef {
@@ -111,8 +114,12 @@ impl UserDefinedLogicalNodeCore for RelationNode {
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.function.name)?;
         let mut comma = "";
-        for (parameter, argument) in
-            self.function.parameters.iter().zip(&self.arguments).filter(|(parameter, _)| parameter.role != Role::Query)
+        for (parameter, argument) in self
+            .function
+            .parameters
+            .iter()
+            .zip(&self.arguments)
+            .filter(|(parameter, _)| !matches!(parameter.role, Role::Query | Role::Side))
         {
             let text = match argument {
                 Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
@@ -128,8 +135,10 @@ impl UserDefinedLogicalNodeCore for RelationNode {
         Ok(())
     }
 
-    fn with_exprs_and_inputs(&self, arguments: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = inputs.pop().unwrap_or_else(|| self.input.clone());
-        Ok(Self { arguments, input, ..self.clone() })
+    fn with_exprs_and_inputs(&self, arguments: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let mut inputs = inputs.into_iter();
+        let input = inputs.next().unwrap_or_else(|| self.input.clone());
+        let side = inputs.next().or_else(|| self.side.clone());
+        Ok(Self { arguments, input, side, ..self.clone() })
     }
 }

@@ -158,7 +158,8 @@ pub(super) fn positions(function: &'static Function, bound: Bound, mut row: Opti
             (None, Presence::Required) => return Err(missing(function, parameter)),
         };
         let left_out = matches!(parameter.presence, Presence::Default(_)) && is_null(&value);
-        let value = if parameter.role == Role::Query && !left_out { subquery(function, parameter, value)? } else { value };
+        let value =
+            if matches!(parameter.role, Role::Query | Role::Side) && !left_out { subquery(function, parameter, value)? } else { value };
         arguments.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)));
     }
     Ok(arguments)
@@ -167,7 +168,7 @@ pub(super) fn positions(function: &'static Function, bound: Bound, mut row: Opti
 fn missing(function: &Function, parameter: &Parameter) -> Error {
     let hint = match parameter.role {
         Role::Row => "give a table alias, or name => value for each feature".to_owned(),
-        Role::Query => format!("give it as {} => $$SELECT ...$$", parameter.name),
+        Role::Query | Role::Side => format!("give it as {} => $$SELECT ...$$", parameter.name),
         Role::Value | Role::Model => format!("give it as {} => ...", parameter.name),
     };
     Error::call(function, format!("{} needs argument \"{}\"", function.name, parameter.name), Some(hint))

@@ -152,6 +152,52 @@ async fn a_model_learns_new_topics_and_keeps_the_old_ones_by_rehearsal() {
     }
 }
 
+/// Words that the encoder has never seen are learned through those that they may stand for.
+#[tokio::test]
+async fn a_model_knows_words_that_only_the_synonyms_have() {
+    let shop = Shop::open().await;
+    shop.run(
+        "CREATE TABLE notes AS SELECT CASE value % 2 WHEN 0 THEN 'zorbel' ELSE 'quimpf' END AS kind, 'note ' || value % 7 || ' on a ' || CASE value % 2 WHEN 0 \
+         THEN 'zorbel' ELSE 'quimpf' END || ' from the shop' AS note FROM generate_series(1, 80)",
+    )
+    .await
+    .unwrap();
+    shop.run("CREATE TABLE synonyms AS VALUES ('zorbel', 'drisket'), ('Quimpf', 'vantolo'), ('quimpf', 'melgar'), ('hat', 'cap')")
+        .await
+        .unwrap();
+    let train = "SELECT version FROM finetune('note', $$SELECT note, kind FROM notes$$, 'kind', task => 'text_classification', base => 'minilm', method => 'lora', \
+                 epochs => 6, word_synonyms => 0.5, word_dropout => 0.05, word_swap => 0.05, synonyms => $$SELECT * FROM synonyms$$) WHERE version IS NOT NULL";
+    shop.run(train).await.unwrap();
+    let asked = "SELECT ai.classify(t, model => 'note') FROM (VALUES ('a drisket from the shop'), ('note 5 on a vantolo from the shop'), ('on a melgar')) AS v(t)";
+    assert_eq!(shop.rows(asked).await, [["zorbel"], ["quimpf"], ["quimpf"]]);
+    let options = shop.value("SELECT options FROM ml.training_runs").await;
+    assert!(options.contains("\"word_synonyms\":0.5") && options.contains("\"word_swap\":0.05"), "{options}");
+    let refused = |query: &str, more: &str| {
+        format!(
+            "SELECT * FROM finetune('x', $$SELECT note, kind FROM notes$$, 'kind', task => 'text_classification', base => 'minilm', synonyms => $${query}$${more})"
+        )
+    };
+    let lora = ", method => 'lora'";
+    for (query, more, message, hint) in [
+        ("SELECT * FROM synonyms", "", "argument synonyms of finetune is for an encoder that is trained", "method => 'full'"),
+        ("SELECT 'a', 'b', 'c'", lora, "argument synonyms of finetune has 3 columns", "select a word"),
+        ("SELECT 'a' AS word, 1 AS other", lora, "column \"other\" of argument synonyms of finetune cannot be", ""),
+        ("SELECT 'so good', 'great'", lora, "has \"so good\", which is more than one word", "leave it out"),
+        ("SELECT 'good', NULL::text", lora, "has a row without a word", "leave it out"),
+        ("SELECT 'good', 'great' FROM nothing", lora, "nothing", ""),
+        ("SELECT 'good', 'great'", ", method => 'lora', word_dropout => 1", "\"word_dropout\": 1 is not at least 0 and below 1", ""),
+    ] {
+        let refusal = shop.refusal(&refused(query, more)).await;
+        assert!(refusal.message.contains(message) && refusal.hint.contains(hint), "{query}{more}: {refusal:?}");
+    }
+    let alone = refused("", lora).replace("synonyms => $$$$", "word_synonyms => 0.2");
+    let refusal = shop.refusal(&alone).await;
+    assert!(
+        refusal.message.contains("argument word_synonyms of finetune has no synonyms") && refusal.hint.contains("synonyms =>"),
+        "{refusal:?}"
+    );
+}
+
 #[tokio::test]
 async fn the_methods_that_train_little_serve_after_a_restart_too() {
     let shop = shop().await;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use serde_json::Value as Json;
-use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{ModelWrapper, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::prepare::Facts;
 use crate::error::{Error, Result};
@@ -72,6 +72,47 @@ impl Tokens {
     /// The token that stands for one that is not shown, where the tokenizer has it.
     pub(super) fn masked(&self) -> Option<u32> {
         ["[MASK]", "<mask>"].into_iter().find_map(|token| self.tokenizer.token_to_id(token))
+    }
+
+    /// Of each token, whether a word begins with it. A character of a language without spaces is a word.
+    pub(super) fn begins(&self) -> Vec<bool> {
+        const SPACES: [char; 2] = ['▁', 'Ġ'];
+        let vocabulary = self.tokenizer.get_vocab(true);
+        let marked = vocabulary.keys().any(|token| token.starts_with(SPACES));
+        let ideographic = |letter: char| matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}');
+        let begins = |token: &str| match self.tokenizer.get_model() {
+            ModelWrapper::WordPiece(model) => !token.starts_with(&model.continuing_subword_prefix),
+            _ => !marked || token.starts_with(SPACES) || token.starts_with(ideographic),
+        };
+        let mut all = vec![true; vocabulary.values().max().map_or(0, |last| *last as usize + 1)];
+        vocabulary.iter().for_each(|(token, id)| all[*id as usize] = begins(token));
+        all
+    }
+
+    /// How many tokens stand before a text, and after it.
+    pub(super) fn around(&self) -> Result<[usize; 2]> {
+        let failed = |error| Error::data(format!("no text can be tokenized: {error}"), "use another encoder");
+        let encoding = self.tokenizer.encode("a", true).map_err(failed)?;
+        let special = encoding.get_special_tokens_mask();
+        let [before, after] = [special.iter().position(|special| *special == 0), special.iter().rev().position(|special| *special == 0)];
+        let prompt = match self.prompt.trim_end() {
+            "" => 0,
+            prompt => self.tokenizer.encode(prompt, false).map_err(failed)?.get_ids().len(),
+        };
+        Ok([before.unwrap_or(0) + prompt, after.unwrap_or(0)])
+    }
+
+    /// The tokens of a word as the first one of a text.
+    pub(super) fn first(&self, word: &str) -> Result<Vec<u32>> {
+        let [before, after] = self.around()?;
+        let ids = self.encode(word)?.ids;
+        Ok(ids.get(before..ids.len().saturating_sub(after)).unwrap_or_default().to_vec())
+    }
+
+    /// The tokens of a word that comes after another one.
+    pub(super) fn inner(&self, word: &str) -> Result<Vec<u32>> {
+        let first = self.first(word)?.len();
+        Ok(self.first(&format!("{word} {word}"))?.split_off(first))
     }
 
     /// The tokens of a text with what stands there, at most as many as the encoder reads.

@@ -7,6 +7,7 @@
 //! attends to (Li and Liang 2021). All else stays as it is. The optimizer is AdamW, with the norm of the gradient held to 1.
 
 mod adaptive;
+mod augment;
 mod base;
 mod explain;
 mod files;
@@ -103,6 +104,15 @@ pub struct Tune {
     /// What the difference between two passes of a text counts, each with a dropout of its own (Liang et al. 2021); 0 for one pass.
     #[serde(default)]
     pub r_drop: f32,
+    /// The share of the words of a text that are left out, each time that it is learned from.
+    #[serde(default)]
+    pub word_dropout: f32,
+    /// The share of them that change their place with another one.
+    #[serde(default)]
+    pub word_swap: f32,
+    /// The share of those with a synonym that give way to it.
+    #[serde(default)]
+    pub word_synonyms: f32,
 }
 
 fn one() -> usize {
@@ -122,7 +132,19 @@ impl Tune {
             Method::Prefix => 16,
         };
         let targets = vec![Target::Query, Target::Value];
-        Self { method, rank, alpha: 2.0 * rank as f32, targets, max_length: 128, accumulation: 1, layer_decay: 1.0, r_drop: 0.0 }
+        Self {
+            method,
+            rank,
+            alpha: 2.0 * rank as f32,
+            targets,
+            max_length: 128,
+            accumulation: 1,
+            layer_decay: 1.0,
+            r_drop: 0.0,
+            word_dropout: 0.0,
+            word_swap: 0.0,
+            word_synonyms: 0.0,
+        }
     }
 
     /// The options of a training that suit the method.
@@ -165,6 +187,11 @@ impl Tune {
         if !(0.0..=100.0).contains(&self.r_drop) {
             return Err(Error::option("r_drop", format!("{} is not within 0 to 100", self.r_drop)));
         }
+        for (option, share) in self.changes() {
+            if !(0.0..1.0).contains(&share) {
+                return Err(Error::option(option, format!("{share} is not at least 0 and below 1")));
+            }
+        }
         if self.max_length < 8 {
             return Err(Error::option("max_length", format!("{} is less than 8", self.max_length)));
         }
@@ -173,6 +200,11 @@ impl Tune {
             return Err(Error::option("targets", "it names no matrix, or one twice"));
         }
         Ok(())
+    }
+
+    /// The shares of the words that are changed, by the names of the options.
+    fn changes(&self) -> [(&'static str, f32); 3] {
+        [("word_dropout", self.word_dropout), ("word_swap", self.word_swap), ("word_synonyms", self.word_synonyms)]
     }
 
     /// The learning rate of the head over that of the encoder's weights: it begins at zero, they do not.

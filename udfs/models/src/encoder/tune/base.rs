@@ -6,6 +6,7 @@ use super::super::config::Config;
 use super::super::prepare::{Encoder, Facts};
 use super::super::tokens::{FILE as TOKENIZER, Tokens};
 use super::super::words::{Sentence, first_tokens};
+use super::augment::Words;
 use super::files::{self, Bases};
 use super::{Method, Tune};
 use crate::error::{Error, Result};
@@ -25,7 +26,9 @@ pub struct Base {
     pub(super) config: Config,
     pub(super) tokenizer: Vec<u8>,
     pub(super) source_sha256: String,
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
+    /// How the words of a text are changed when it is learned from; none if they are not.
+    pub(super) words: Option<Words>,
     start: Option<Start>,
 }
 
@@ -93,12 +96,25 @@ impl Base {
     ) -> Result<Self> {
         facts.max_tokens = facts.max_tokens.min(tune.max_length);
         let tokens = Tokens::new("the tokenizer of the encoder", &tokenizer, &facts)?;
-        Ok(Self { encoder, tune, facts, config, tokenizer, source_sha256, tokens, start })
+        let words = tune.changes().iter().any(|(_, share)| *share > 0.0).then(|| Words::new(&tokens, &[])).transpose()?;
+        Ok(Self { encoder, tune, facts, config, tokenizer, source_sha256, tokens, words, start })
+    }
+
+    /// The same with words and what each may give way to, in the share of [`Tune::word_synonyms`].
+    ///
+    /// Errors: [`Error::Data`] when one cannot be cut into tokens.
+    pub fn with_synonyms(self, synonyms: &[(String, String)]) -> Result<Self> {
+        Ok(Self { words: Some(Words::new(&self.tokens, synonyms)?), ..self })
     }
 
     /// What the version that the training goes on from is.
     pub fn text(&self) -> Option<&Text> {
         self.start.as_ref().map(|start| &start.text)
+    }
+
+    /// How it is trained.
+    pub fn tune(&self) -> &Tune {
+        &self.tune
     }
 
     /// That version.

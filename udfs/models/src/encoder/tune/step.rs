@@ -101,7 +101,16 @@ impl Trainer<'_> {
     fn feed(&mut self, block: &Block, batch: &[u32], whole: f32) {
         let twins = self.twins();
         let twice: Vec<u32> = if twins { batch.iter().flat_map(|row| [*row, *row]).collect() } else { batch.to_vec() };
-        let texts = texts(block, self.task, &twice);
+        let most = self.base.facts.max_tokens;
+        let texts: Vec<Cow<'_, [u64]>> = texts(block, self.task, batch)
+            .into_iter()
+            .map(|text| match &self.base.words {
+                Some(words) => words.change(text, &self.base.tune, most, &mut self.choices),
+                None => text.into(),
+            })
+            .collect();
+        let times = if twins { 2 } else { 1 };
+        let texts: Vec<&[u64]> = texts.iter().flat_map(|text| std::iter::repeat_n(&**text, times)).collect();
         self.padded.fill(&texts, &self.words.values, &self.base.facts, self.base.config.hidden);
         self.label(block, &twice, if twins { 2.0 * whole } else { whole });
         self.fed.twins.clear();

@@ -19,7 +19,7 @@ use crate::testing::runtime;
 use crate::text::{Task, Text};
 
 /// The tiny encoder of the tests.
-fn encoder(name: &str) -> (tempfile::TempDir, Encoder) {
+pub(super) fn encoder(name: &str) -> (tempfile::TempDir, Encoder) {
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder").join(name);
     let encoder = Encoder::prepare(&source, folder.path(), Encoder::EXACT).unwrap();

@@ -73,6 +73,9 @@ pub fn train(
     if twins && (text.task != Task::Class || options.dropout == 0.0) {
         return Err(Error::option("r_drop", "it is for classes, and needs dropout"));
     }
+    if let Some((option, _)) = base.tune.changes().into_iter().find(|(_, share)| *share > 0.0 && text.task == Task::Tags) {
+        return Err(Error::option(option, "it is not for tags, which belong to the words as they stand"));
+    }
     let refused = [("ensembles", options.ensembles != 1), ("trials", options.trials != 1)];
     let batch = |rows: usize| if rows < 2048 { 16 } else { 32 };
     let ready = ready(examples, options, &text, &refused, batch)?;
