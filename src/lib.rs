@@ -17,6 +17,7 @@ pub mod server;
 pub mod store;
 
 mod cancel;
+mod casts;
 mod client;
 mod connection;
 mod copy;

@@ -142,7 +142,8 @@ fn first_column(query: &Query) -> Option<String> {
     }
 }
 
-fn type_name(data_type: &DataType) -> Option<String> {
+/// PostgreSQL's own name of a type, without its precision.
+pub(crate) fn type_name(data_type: &DataType) -> Option<String> {
     let name = match data_type {
         DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
         DataType::BigInt(_) | DataType::Int8(_) => "int8",

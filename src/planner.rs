@@ -20,6 +20,7 @@ use datafusion::sql::sqlparser::ast::{ColumnDef, Statement};
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::future::BoxFuture;
 
+use crate::casts;
 use crate::catalog;
 use crate::literals;
 use crate::names;
@@ -59,6 +60,7 @@ fn plan_at<'a>(
     Box::pin(async move {
         names::apply(&mut statement);
         wording::apply(&mut statement);
+        casts::apply(&mut statement);
         literals::apply(&mut statement);
         let mut statement = DfStatement::Statement(Box::new(statement));
         let (references, _) = resolve_table_references(&statement, true)?;
@@ -228,7 +230,7 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(self.function(name)).cloned()
+        self.state.scalar_functions().get(self.function(name)).cloned().or_else(|| casts::function(name))
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
