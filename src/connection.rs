@@ -9,6 +9,7 @@ mod simple;
 mod startup;
 mod statements;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use pgwire::messages::response::{CommandComplete, NotificationResponse, ReadyForQuery, TransactionStatus};
@@ -45,6 +46,8 @@ pub(crate) struct Connection {
     messages: mpsc::Receiver<Message>,
     statements: Statements,
     portals: Portals,
+    /// The settings as the client was told of them.
+    known: HashMap<&'static str, String>,
     /// Several statements came in one message and share a transaction.
     together: bool,
     /// The statement at hand is the last of a simple query, whose transaction ends with it.
@@ -115,6 +118,7 @@ impl Connection {
     }
 
     fn ready(&mut self) -> Result<(), SqlError> {
+        self.put_settings()?;
         let status = match self.session.transaction {
             Transaction::Idle => TransactionStatus::Idle,
             Transaction::Open(_) => TransactionStatus::Transaction,
@@ -137,15 +141,24 @@ impl Connection {
         self.out.put_report(&error, text)
     }
 
-    async fn complete(&mut self, tag: String, reports: Vec<(&'static str, String)>) -> Result<(), SqlError> {
+    async fn complete(&mut self, tag: String) -> Result<(), SqlError> {
         if self.last {
             self.session.settle().await?;
         }
-        let chosen = self.session.chosen()?;
-        for (name, value) in reports.into_iter().chain(chosen) {
-            self.out.put(&PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)))?;
-        }
+        self.session.choose()?;
         self.out.put(&PgWireBackendMessage::CommandComplete(CommandComplete::new(tag)))
+    }
+
+    /// Puts the settings whose values the client does not know yet.
+    fn put_settings(&mut self) -> Result<(), SqlError> {
+        for (name, value) in self.session.settings.reported() {
+            if self.known.get(name).is_some_and(|known| known == value) {
+                continue;
+            }
+            self.out.put(&PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value.to_owned())))?;
+            self.known.insert(name, value.to_owned());
+        }
+        Ok(())
     }
 
     /// Puts the messages of sessions that there are so far.
@@ -218,7 +231,7 @@ impl Connection {
             Command::Deallocate(Some(name)) if !self.statements.remove(name) => return Err(no_such_statement(name)),
             // the end of a failed transaction is a rollback, whatever it is called
             Command::Commit | Command::Rollback => {
-                self.portals.end_transaction(matches!(&outcome, Outcome::Done { tag, .. } if tag == "COMMIT"));
+                self.portals.end_transaction(matches!(&outcome, Outcome::Done { tag } if tag == "COMMIT"));
             }
             _ => {}
         }

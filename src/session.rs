@@ -84,8 +84,8 @@ pub(crate) enum Outcome {
     Fetch(Fetch),
     /// Work that goes on; its rows are for nobody, what it notices is for the client.
     Work { rows: Rows, tag: &'static str },
-    /// Nothing but its tag, and settings the client must be told.
-    Done { tag: String, reports: Vec<(&'static str, String)> },
+    /// Nothing but its tag.
+    Done { tag: String },
 }
 
 /// Rows made by a task of the compute runtime, if they are not there from the start; dropping this stops the task.
@@ -191,15 +191,12 @@ impl Session {
         self.own.follow(&self.settings);
     }
 
-    /// Sets what the statement that has ended has asked for with `set_config`, and gives what the client must be told.
-    pub(crate) fn chosen(&mut self) -> Result<Vec<(&'static str, String)>, SqlError> {
-        let mut reports = Vec::new();
+    /// Sets what the statement that has ended has asked for with `set_config`.
+    pub(crate) fn choose(&mut self) -> Result<(), SqlError> {
         for choice in self.own.asked() {
-            if let Outcome::Done { reports: more, .. } = self.set(choice.local, &choice.name, choice.value.as_deref())? {
-                reports.extend(more);
-            }
+            self.set(choice.local, &choice.name, choice.value.as_deref())?;
         }
-        Ok(reports)
+        Ok(())
     }
 
     /// Plans a command as far as a client may ask before it runs: parameter types and result columns.
@@ -504,29 +501,26 @@ impl Session {
             change(&mut self.settings.clone())?;
             return Ok(done("SET"));
         }
-        let report = change(&mut self.settings)?;
+        change(&mut self.settings)?;
         if let Transaction::Open(block) = &mut self.transaction
             && !local
         {
             change(&mut block.keep)?;
         }
         self.apply_settings();
-        Ok(Outcome::Done { tag: "SET".to_owned(), reports: report.into_iter().collect() })
+        Ok(done("SET"))
     }
 
     fn reset(&mut self, name: Option<&str>) -> Result<Outcome, SqlError> {
-        let reports = match name {
-            Some(name) => self.settings.reset(name)?.into_iter().collect(),
-            None => {
-                self.settings.reset_all();
-                self.reports()
-            }
-        };
+        match name {
+            Some(name) => self.settings.reset(name)?,
+            None => self.settings.reset_all(),
+        }
         if let Transaction::Open(block) = &mut self.transaction {
             block.keep = self.settings.clone();
         }
         self.apply_settings();
-        Ok(Outcome::Done { tag: "RESET".to_owned(), reports })
+        Ok(done("RESET"))
     }
 
     /// Keeps what is done once the transaction is committed.
@@ -556,11 +550,7 @@ impl Session {
         self.own.post(Post::Unlisten(None));
         self.engine.system.locks.give_all_back(self.presence.pid);
         self.apply_settings();
-        Ok(Outcome::Done { tag: "DISCARD ALL".to_owned(), reports: self.reports() })
-    }
-
-    fn reports(&self) -> Vec<(&'static str, String)> {
-        self.settings.reported().map(|(name, value)| (name, value.to_owned())).collect()
+        Ok(done("DISCARD ALL"))
     }
 }
 
@@ -573,7 +563,7 @@ fn with_values(plan: LogicalPlan, values: Option<ParamValues>) -> Result<Logical
 }
 
 fn done(tag: &str) -> Outcome {
-    Outcome::Done { tag: tag.to_owned(), reports: Vec::new() }
+    Outcome::Done { tag: tag.to_owned() }
 }
 
 /// A stream of nothing with this schema.

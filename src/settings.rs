@@ -131,11 +131,11 @@ impl Settings {
     }
 
     /// Sets a value; returns the setting's canonical name and value when the client must be told.
-    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<Option<(&'static str, String)>, SqlError> {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let setting = find(name)?;
         let value = check(setting, value)?;
-        self.values.insert(setting.name, value.clone());
-        Ok(setting.reported.then_some((setting.name, value)))
+        self.values.insert(setting.name, value);
+        Ok(())
     }
 
     /// Sets what the client asked for in its start-up message, which is also what RESET restores.
@@ -147,11 +147,11 @@ impl Settings {
     }
 
     /// Back to the session's default.
-    pub(crate) fn reset(&mut self, name: &str) -> Result<Option<(&'static str, String)>, SqlError> {
+    pub(crate) fn reset(&mut self, name: &str) -> Result<(), SqlError> {
         let setting = find(name)?;
         let value = self.defaults[setting.name].clone();
-        self.values.insert(setting.name, value.clone());
-        Ok(setting.reported.then_some((setting.name, value)))
+        self.values.insert(setting.name, value);
+        Ok(())
     }
 
     /// All settings back to the session's defaults.
@@ -402,7 +402,8 @@ mod tests {
         let mut settings = settings();
         settings.set_default("application_name", "psql").expect("valid");
         settings.set("application_name", "x").expect("valid");
-        assert_eq!(settings.reset("application_name").expect("known"), Some(("application_name", "psql".to_owned())));
+        settings.reset("application_name").expect("known");
+        assert_eq!(settings.show("application_name").expect("known"), ("application_name", "psql".to_owned()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Connection {
         let sent = self.send_rows(guard, &mut cursor, &mut To::Copy(&mut writer), None).await?;
         writer.end(&mut self.out)?;
         self.put_notices()?;
-        self.complete(format!("COPY {}", sent.rows), Vec::new()).await
+        self.complete(format!("COPY {}", sent.rows)).await
     }
 
     /// COPY FROM STDIN: what the client sends until it is done. What a failed COPY has not read yet is dropped as it comes.
@@ -61,7 +61,7 @@ impl Connection {
             }
         }
         let rows = guard.run(intake.finish()).await?;
-        self.complete(format!("COPY {rows}"), Vec::new()).await
+        self.complete(format!("COPY {rows}")).await
     }
 }
 

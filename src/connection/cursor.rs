@@ -34,7 +34,7 @@ impl Connection {
         let open = Open::new(Cursor::new(schema.clone(), rows, memory), columns, tag, counted);
         let statement = Prepared { text: prepared.text.clone(), columns: Some(schema), ..Prepared::default() };
         self.portals.insert(cursor.name.clone(), Portal::declared(statement, cursor.clone(), open))?;
-        Ok(Outcome::Done { tag: "DECLARE CURSOR".to_owned(), reports: Vec::new() })
+        Ok(Outcome::Done { tag: "DECLARE CURSOR".to_owned() })
     }
 
     /// Closes a cursor, or all of them.
@@ -100,7 +100,7 @@ impl Connection {
             self.follow(guard, &mut open.cursor, fetch.way, &mut To::Client(&columns)).await?
         };
         self.put_notices()?;
-        self.complete(format!("{tag} {rows}"), Vec::new()).await
+        self.complete(format!("{tag} {rows}")).await
     }
 
     /// Sends the rows that a way leads over, and gives their number. The cursor must be fit for the way.

@@ -161,13 +161,13 @@ impl Connection {
             State::Open(open) => open,
             State::Bound => match self.run(guard, &portal.statement, portal.values.take()).await? {
                 None => return self.out.put(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),
-                Some(Outcome::Done { tag, reports }) => {
+                Some(Outcome::Done { tag }) => {
                     self.put_notices()?;
-                    return self.complete(tag, reports).await;
+                    return self.complete(tag).await;
                 }
                 Some(Outcome::Work { rows, tag }) => {
                     self.finish(guard, rows).await?;
-                    return self.complete(tag.to_owned(), Vec::new()).await;
+                    return self.complete(tag.to_owned()).await;
                 }
                 Some(Outcome::CopyOut { schema, rows, format }) => return self.copy_out(guard, schema, rows, format).await,
                 Some(Outcome::CopyIn(intake)) => return self.copy_in(guard, intake).await,
@@ -183,7 +183,7 @@ impl Connection {
                     Box::new(Open::new(Cursor::new(schema, rows, None), columns, tag, counted))
                 }
             },
-            State::Done => return self.complete("SELECT 0".to_owned(), Vec::new()).await,
+            State::Done => return self.complete("SELECT 0".to_owned()).await,
         };
         let Open { cursor, columns, .. } = open.as_mut();
         let sent = self.send_rows(guard, cursor, &mut To::Client(columns), most).await?;
@@ -192,7 +192,7 @@ impl Connection {
             if portal.declared.is_some() {
                 portal.state = State::Open(open);
             }
-            return self.complete(tag, Vec::new()).await;
+            return self.complete(tag).await;
         }
         portal.state = State::Open(open);
         self.out.put(&PgWireBackendMessage::PortalSuspended(PortalSuspended::new()))

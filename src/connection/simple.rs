@@ -52,20 +52,20 @@ impl Connection {
         let prepared = Prepared { command: Some(command), text: text.to_owned(), ..Prepared::default() };
         match self.run(guard, &prepared, None).await? {
             None => Ok(()),
-            Some(Outcome::Done { tag, reports }) => {
+            Some(Outcome::Done { tag }) => {
                 self.put_notices()?;
-                self.complete(tag, reports).await
+                self.complete(tag).await
             }
             Some(Outcome::Work { rows, tag }) => {
                 self.finish(guard, rows).await?;
-                self.complete(tag.to_owned(), Vec::new()).await
+                self.complete(tag.to_owned()).await
             }
             Some(Outcome::Rows { schema, rows, tag, counted }) => {
                 let columns = Columns::new(&schema, &Format::UnifiedText, self.session.settings.time_zone())?;
                 self.out.put(&columns.description())?;
                 let mut open = Open::new(Cursor::new(schema, rows, None), columns, tag, counted);
                 let sent = self.send_rows(guard, &mut open.cursor, &mut To::Client(&open.columns), None).await?;
-                self.complete(open.tag(sent.rows), Vec::new()).await
+                self.complete(open.tag(sent.rows)).await
             }
             Some(Outcome::CopyOut { schema, rows, format }) => self.copy_out(guard, schema, rows, format).await,
             Some(Outcome::CopyIn(intake)) => self.copy_in(guard, intake).await,

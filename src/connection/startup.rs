@@ -155,6 +155,7 @@ impl Connection {
             messages,
             statements,
             portals,
+            known: HashMap::new(),
             together: false,
             last: false,
             skipping: false,
@@ -175,9 +176,7 @@ impl Connection {
             self.out.put(&M::NegotiateProtocolVersion(NegotiateProtocolVersion::new(0, unknown)))?;
         }
         self.out.put(&M::Authentication(Authentication::Ok))?;
-        for (name, value) in self.session.settings.reported() {
-            self.out.put(&M::ParameterStatus(ParameterStatus::new(name.to_owned(), value.to_owned())))?;
-        }
+        self.put_settings()?;
         self.out.put(&M::ParameterStatus(ParameterStatus::new("session_authorization".to_owned(), user.to_owned())))?;
         self.out.put(&M::BackendKeyData(BackendKeyData::new(self.ticket.pid, SecretKey::I32(self.ticket.secret))))?;
         self.ready()

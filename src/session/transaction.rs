@@ -162,14 +162,11 @@ impl Session {
     }
 
     fn end(&mut self, tag: &str, settings: Settings) -> Outcome {
-        if settings == self.settings {
-            return done(tag);
+        if settings != self.settings {
+            self.settings = settings;
+            self.apply_settings();
         }
-        let before = self.reports();
-        self.settings = settings;
-        self.apply_settings();
-        let reports = self.reports().into_iter().zip(before).filter(|(now, then)| now != then).map(|(now, _)| now).collect();
-        Outcome::Done { tag: tag.to_owned(), reports }
+        done(tag)
     }
 
     pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome, SqlError> {
