@@ -16,6 +16,7 @@ pub mod sample;
 pub mod server;
 pub mod store;
 
+mod buckets;
 mod cancel;
 mod casts;
 mod client;

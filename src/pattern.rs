@@ -1,4 +1,4 @@
-//! PostgreSQL's patterns: `to_char` of times, intervals and numbers, `to_date` and `to_timestamp` of texts.
+//! PostgreSQL's patterns: `to_char` of times, intervals and numbers, `to_date`, `to_timestamp` and `to_number` of texts.
 //!
 //! A pattern is read into pieces once, and then written or read with, value by value.
 
@@ -13,11 +13,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type, IntervalMonthDayNanoType, TimestampMicrosecondType,
 };
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Date32Array, StringArray, StringBuilder, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::FieldRef;
-use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, StringArray, StringBuilder, TimestampMicrosecondArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err, plan_datafusion_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
@@ -32,6 +33,10 @@ use zone::Zone;
 
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 
+/// Digits of a numeric, and those behind its point where a pattern that is no constant says how many.
+const MOST_DIGITS: u8 = 38;
+const SCALE: i8 = 10;
+
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 /// Puts the functions in the place of the engine's, whose patterns are others.
@@ -43,6 +48,7 @@ pub(crate) fn register(context: &SessionContext) -> Result<()> {
         let engine = context.udf(name)?;
         context.register_udf(ScalarUDF::from(FromText::new(name, engine)));
     }
+    context.register_udf(ScalarUDF::from(ToNumber(Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Stable))));
     Ok(())
 }
 
@@ -177,10 +183,14 @@ fn moments(values: &ArrayRef, patterns: &ArrayRef, moment: impl Fn(usize) -> Res
     })
 }
 
-fn numbers(values: &ArrayRef, patterns: &ArrayRef, write: impl Fn(&Numbers, usize, &mut String)) -> Result<StringArray> {
+fn numbers(
+    values: &ArrayRef,
+    patterns: &ArrayRef,
+    write: impl Fn(&Numbers, usize, &mut String) -> Result<(), SqlError>,
+) -> Result<StringArray> {
     let mut last = Last::new();
     shown(values, patterns, |pattern, row, out| {
-        write(last.of(pattern, Numbers::parse)?, row, out);
+        write(last.of(pattern, Numbers::parse)?, row, out)?;
         Ok(true)
     })
 }
@@ -241,7 +251,7 @@ impl ScalarUDFImpl for FromText {
         }
         let data_type = if self.is_date() { DataType::Date32 } else { DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())) };
         let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(datafusion::arrow::datatypes::Field::new(self.name, data_type, nullable)))
+        Ok(Arc::new(Field::new(self.name, data_type, nullable)))
     }
 
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
@@ -277,6 +287,48 @@ impl ScalarUDFImpl for FromText {
         });
         let times = times.collect::<Result<TimestampMicrosecondArray>>()?;
         Ok(ColumnarValue::Array(Arc::new(times.with_timezone("+00:00"))))
+    }
+}
+
+/// `to_number(text, pattern)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToNumber(Signature);
+
+impl ScalarUDFImpl for ToNumber {
+    fn name(&self) -> &str {
+        "to_number"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Decimal128(MOST_DIGITS, SCALE))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let pattern = args.scalar_arguments.get(1).and_then(|pattern| pattern.and_then(|pattern| pattern.try_as_str()).flatten());
+        // a pattern that is wrong is said where it is used
+        let scale = pattern
+            .and_then(|pattern| Numbers::parse(pattern).ok())
+            .map_or(SCALE, |numbers| i8::try_from(numbers.scale()).unwrap_or(i8::MAX).min(MOST_DIGITS as i8));
+        Ok(Arc::new(Field::new(self.name(), DataType::Decimal128(MOST_DIGITS, scale), true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else {
+            return Err(exec_datafusion_err!("to_number gives numerics"));
+        };
+        let behind = usize::try_from(scale).unwrap_or_default();
+        let (texts, patterns) = arrays(&args)?;
+        let mut last = Last::new();
+        let numbers = texts.as_string::<i32>().iter().zip(patterns.as_string::<i32>()).map(|pair| match pair {
+            (Some(text), Some(pattern)) if !pattern.is_empty() => last.of(pattern, Numbers::parse)?.read(text, behind).map(Some),
+            _ => Ok(None),
+        });
+        let numbers = numbers.collect::<Result<Decimal128Array, SqlError>>()?;
+        Ok(ColumnarValue::Array(Arc::new(numbers.with_precision_and_scale(precision, scale)?)))
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::buckets;
 use crate::cancel::Backends;
 use crate::catalog::DataCatalog;
 use crate::config::{self, Config};
@@ -211,6 +212,7 @@ impl Engine {
         pattern::register(&context)?;
         sum::register(&mut context)?;
         counts::register(&mut context)?;
+        buckets::register(&mut context)?;
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|e| *e)?;
         Ok(Self {
             base: context.state(),

@@ -1,5 +1,7 @@
 //! Numbers as a pattern shows them.
 
+mod read;
+
 use super::moment::ordinal;
 use crate::sqlstate::{SqlError, SqlState};
 
@@ -205,26 +207,28 @@ impl Numbers {
     }
 
     /// Writes a number of digits with `scale` of them behind the point.
-    pub(super) fn write_decimal(&self, value: i128, scale: i8, out: &mut String) {
+    pub(super) fn write_decimal(&self, value: i128, scale: i8, out: &mut String) -> Result<(), SqlError> {
         if self.scientific {
-            return out.push_str(&scientific(value, scale, self.behind));
+            out.push_str(&scientific(value, scale, self.behind));
+            return Ok(());
         }
         let negative = value < 0;
         let scale = i32::from(scale);
         if self.roman {
-            let whole = rounded(value.unsigned_abs(), scale, 0);
-            let number = whole.and_then(|digits| digits.parse().ok()).filter(|_| !negative);
-            return self.write(&Shown::roman(number), out);
+            let whole = rounded(value.unsigned_abs(), scale, 0).and_then(|digits| digits.parse::<i64>().ok());
+            let whole = whole.filter(|whole| i32::try_from(if negative { -whole } else { *whole }).is_ok());
+            let whole = whole.ok_or_else(|| SqlError::new(SqlState::NumericValueOutOfRange, "integer out of range"))?;
+            return self.write(&Shown::roman(u32::try_from(whole).ok().filter(|_| !negative)), out);
         }
         let behind = if self.shifts { 0 } else { self.behind };
         let shift = i32::try_from(self.shift).unwrap_or(i32::MAX);
         let digits = rounded(value.unsigned_abs(), scale.saturating_sub(shift), behind).unwrap_or_default();
         let zero = digits.bytes().all(|byte| matches!(byte, b'0' | b'.'));
-        self.write(&self.fitted(digits, negative && !zero, self.behind), out);
+        self.write(&self.fitted(digits, negative && !zero, self.behind), out)
     }
 
     /// Writes a number of floating point, of which so many digits are certain.
-    pub(super) fn write_float(&self, value: f64, certain: usize, out: &mut String) {
+    pub(super) fn write_float(&self, value: f64, certain: usize, out: &mut String) -> Result<(), SqlError> {
         if self.scientific {
             if !value.is_finite() {
                 let mut shown = vec!['#'; self.before + self.behind + 6];
@@ -232,11 +236,13 @@ impl Numbers {
                 if let Some(point) = shown.get_mut(self.before + 1) {
                     *point = '.';
                 }
-                return out.extend(shown);
+                out.extend(shown);
+                return Ok(());
             }
             let text = format!("{:.*e}", self.behind, value);
             let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            return out.push_str(&with_exponent(mantissa, exponent.parse().unwrap_or_default()));
+            out.push_str(&with_exponent(mantissa, exponent.parse().unwrap_or_default()));
+            return Ok(());
         }
         if self.roman {
             let whole = value.round_ties_even();
@@ -259,7 +265,7 @@ impl Numbers {
         };
         let behind = self.behind.min(certain.saturating_sub(whole.len()));
         let digits = if size.is_finite() { format!("{size:.behind$}") } else { whole };
-        self.write(&self.fitted(digits, value.is_sign_negative() && !value.is_nan(), behind), out);
+        self.write(&self.fitted(digits, value.is_sign_negative() && !value.is_nan(), behind), out)
     }
 
     /// Digits as they fit the places there are.
@@ -276,14 +282,14 @@ impl Numbers {
         Shown { digits, negative, spaces: places.saturating_sub(length), behind, roman: false }
     }
 
-    fn write(&self, shown: &Shown, out: &mut String) {
+    fn write(&self, shown: &Shown, out: &mut String) -> Result<(), SqlError> {
         let mut walk = Walk::new(self, shown);
         for piece in &self.pieces {
             match piece {
                 Piece::Nine | Piece::Zero | Piece::Point => {
                     if !shown.roman && !walk.place(*piece, out) {
                         // of a number that is less exact than its pattern, what follows is not shown
-                        return;
+                        return Ok(());
                     }
                 }
                 Piece::Comma => match walk.among_digits {
@@ -294,7 +300,7 @@ impl Numbers {
                 // that of no country
                 Piece::Currency => out.push(' '),
                 // a Roman number has no sign, and ends where it should stand
-                Piece::Either if shown.roman => return,
+                Piece::Either if shown.roman => return Ok(()),
                 Piece::Plus if shown.roman && !self.fill => out.push(' '),
                 Piece::Plus if shown.roman => {}
                 Piece::Minus if shown.negative => out.push('-'),
@@ -307,6 +313,10 @@ impl Numbers {
                     let text = if *lower { text.to_lowercase() } else { text.into_owned() };
                     out.push_str(&if self.fill { text } else { format!("{text:>15}") });
                 }
+                Piece::Ending(_) if shown.digits == b"." && !shown.negative => {
+                    return Err(SqlError::new(SqlState::InvalidTextRepresentation, "\".\" is not a number")
+                        .with_detail("The pattern has an ordinal's ending and no place for a digit."));
+                }
                 Piece::Ending(lower) => {
                     if !shown.roman && shown.digits.first() != Some(&b'#') && !shown.negative && !self.point {
                         let ending = ordinal(&String::from_utf8_lossy(&shown.digits));
@@ -317,6 +327,7 @@ impl Numbers {
                 Piece::Other(character) => out.push(*character),
             }
         }
+        Ok(())
     }
 }
 

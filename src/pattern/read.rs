@@ -445,7 +445,8 @@ impl Said {
         }
         let offset = (self.zone_sign != 0).then_some(self.zone_sign * (self.zone_hour * 3600 + self.zone_minute * 60));
         if !(0..=15).contains(&self.zone_hour) || !(0..60).contains(&self.zone_minute) {
-            return Err(out_of_range(text));
+            let message = format!("time zone displacement out of range: \"{text}\"");
+            return Err(SqlError::new(SqlState::InvalidTimeZoneDisplacement, message));
         }
         let time = (self.hour * 3600 + self.minute * 60 + self.second) * 1_000_000 + microsecond;
         Ok(Found { days: number - julian(1970, 1, 1), time, offset })
