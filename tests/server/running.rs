@@ -135,6 +135,26 @@ pub(crate) fn state(error: &tokio_postgres::Error) -> &str {
     error.code().map_or("none", |code| code.code())
 }
 
+/// The number of a client's session.
+pub(crate) async fn pid(client: &Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).await.expect("a row").get(0)
+}
+
+/// The one value of a query.
+pub(crate) async fn truth(client: &Client, sql: &str) -> bool {
+    client.query_one(sql, &[]).await.expect(sql).get(0)
+}
+
+/// Waits until a query answers true.
+pub(crate) async fn until(client: &Client, sql: &str) {
+    let wait = async {
+        while !truth(client, sql).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect(sql);
+}
+
 /// Cancels a statement after a hundred of its rows: within a second there are no more, and the error says why.
 pub(crate) async fn cancels_within_a_second<T>(client: &Client, mut rows: Pin<&mut impl Stream<Item = Result<T, tokio_postgres::Error>>>) {
     for _ in 0..100 {

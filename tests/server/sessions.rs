@@ -3,25 +3,7 @@
 use futures::StreamExt;
 use tokio_postgres::{AsyncMessage, Client, Notification};
 
-use crate::running::{PATIENCE, Running, state};
-
-async fn pid(client: &Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).await.expect("a row").get(0)
-}
-
-async fn truth(client: &Client, sql: &str) -> bool {
-    client.query_one(sql, &[]).await.expect(sql).get(0)
-}
-
-/// Waits until a query answers true.
-async fn until(client: &Client, sql: &str) {
-    let wait = async {
-        while !truth(client, sql).await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect(sql);
-}
+use crate::running::{PATIENCE, Running, pid, state, truth, until};
 
 #[tokio::test]
 async fn one_session_cancels_the_statement_of_another() {

@@ -1,26 +1,29 @@
 //! How the server ends: in peace, at once, and not at all.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::running::{Running, state};
+use crate::running::{PATIENCE, Running, pid, state, until};
+
+/// Waits until the server takes no new clients, and gives what it says to one.
+async fn refused(server: &Running) -> tokio_postgres::Error {
+    let start = Instant::now();
+    loop {
+        match server.try_connect().await {
+            Err(error) => return error,
+            Ok(_) => assert!(start.elapsed() < PATIENCE, "clients still get in"),
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_running_statements_end_and_sends_idle_clients_away() {
     let mut server = Running::start();
     let (busy, idle) = (server.connect().await, server.connect().await);
-    let (before, _) = (server.cpu(), idle.simple_query("SELECT 1").await.expect("served"));
+    let number = pid(&busy).await;
     let statement = tokio::spawn(async move { busy.simple_query("SELECT pg_sleep(1.5)").await.map(|_| ()) });
-    let _ = before;
-    // the statement has begun when its connection is the one that is busy; a round trip of another client comes after its start
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until(&idle, &format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = {number} AND state = 'active'")).await;
     server.signal("TERM");
-    let start = Instant::now();
-    let refused = loop {
-        match server.try_connect().await {
-            Err(error) => break error,
-            Ok(_) => assert!(start.elapsed() < crate::running::PATIENCE, "clients still get in"),
-        }
-    };
+    let refused = refused(&server).await;
     assert!(refused.code().is_none_or(|c| c.code() == "57P01"), "{refused}");
     statement.await.expect("the task ends").expect("the statement was allowed to end");
     let error = idle.simple_query("SELECT 1").await.expect_err("sent away");
@@ -31,11 +34,13 @@ async fn sigterm_lets_running_statements_end_and_sends_idle_clients_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_sigterm_ends_running_statements() {
     let mut server = Running::start();
-    let client = server.connect().await;
-    let statement = tokio::spawn(async move { client.simple_query("SELECT pg_sleep(1000)").await.map(|_| ()) });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (busy, other) = (server.connect().await, server.connect().await);
+    let number = pid(&busy).await;
+    let statement = tokio::spawn(async move { busy.simple_query("SELECT pg_sleep(1000)").await.map(|_| ()) });
+    until(&other, &format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = {number} AND state = 'active'")).await;
     server.signal("TERM");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // the first is known where no one gets in any more: the second is another
+    refused(&server).await;
     server.signal("TERM");
     let error = statement.await.expect("the task ends").expect_err("ended");
     assert!(error.is_closed() || state(&error) == "57P01", "{error}");
