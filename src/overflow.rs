@@ -7,17 +7,16 @@ use datafusion::arrow::compute::kernels::numeric::{add, mul, neg, sub};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::parts;
 use crate::sqlstate::{SqlError, SqlState};
 
 /// Puts checked operations in the place of the engine's, once the types of their sides are settled.
@@ -71,16 +70,7 @@ fn call(operation: &Arc<ScalarUDF>, arguments: Vec<Expr>) -> Expr {
 
 impl AnalyzerRule for CheckOverflow {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let analysed = plan.transform_up_with_subqueries(|plan| {
-            let schema = merge_schema(&plan.inputs());
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let checked = expression.transform_up(|part| Ok(self.checked(part, &schema)))?;
-                Ok(checked.update_data(|expression| name.restore(expression)))
-            })
-        });
-        Ok(analysed?.data)
+        parts::rewrite(plan, |part, schema| self.checked(part, schema))
     }
 
     fn name(&self) -> &str {

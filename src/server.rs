@@ -30,6 +30,7 @@ use crate::interval::Intervals;
 use crate::overflow::CheckOverflow;
 use crate::pattern;
 use crate::planner::DATABASE;
+use crate::round::RoundCasts;
 use crate::settings::Settings;
 use crate::store::{self, Store};
 use crate::sum;
@@ -207,6 +208,7 @@ impl Engine {
         context.register_catalog(DATABASE, Arc::new(catalog));
         context.register_expr_planner(Arc::new(Intervals::new()))?;
         context.register_expr_planner(Arc::new(Truths))?;
+        context.add_analyzer_rule(Arc::new(RoundCasts::new()));
         context.add_analyzer_rule(Arc::new(CheckOverflow::new()));
         context.add_analyzer_rule(Arc::new(WriteTexts::new()));
         pattern::register(&context)?;

@@ -6,17 +6,16 @@ use datafusion::arrow::array::Array;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, exec_datafusion_err};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::encode;
+use crate::parts;
 
 /// Puts a function in the place of casts of values that the engine writes in another way.
 #[derive(Debug)]
@@ -48,16 +47,7 @@ fn is_other(data_type: &DataType) -> bool {
 
 impl AnalyzerRule for WriteTexts {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let analysed = plan.transform_up_with_subqueries(|plan| {
-            let schema = merge_schema(&plan.inputs());
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let written = expression.transform_up(|part| Ok(self.written(part, &schema)))?;
-                Ok(written.update_data(|expression| name.restore(expression)))
-            })
-        });
-        Ok(analysed?.data)
+        parts::rewrite(plan, |part, schema| self.written(part, schema))
     }
 
     fn name(&self) -> &str {
