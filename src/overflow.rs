@@ -1,5 +1,6 @@
 //! Sums, differences and products of whole numbers that do not fit their type are errors, as in PostgreSQL. The engine alone wraps around.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
@@ -154,6 +155,47 @@ impl ScalarUDFImpl for Checked {
         let values: ArrayRef = values.map_err(out_of_range)?;
         Ok(if scalar { ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?) } else { ColumnarValue::Array(values) })
     }
+}
+
+/// The expression that a constant is added to or taken from, and what is added.
+pub(crate) fn shifted(expression: &Expr) -> Option<(&Expr, i128)> {
+    let Expr::ScalarFunction(call) = expression else { return None };
+    let checked = call.func.inner().downcast_ref::<Checked>()?;
+    let [left, right] = call.args.as_slice() else { return None };
+    match (checked.operation, constant(left), constant(right)) {
+        (Operation::Plus, None, Some(by)) => Some((left, by)),
+        (Operation::Plus, Some(by), None) => Some((right, by)),
+        (Operation::Minus, None, Some(by)) => Some((left, -by)),
+        _ => None,
+    }
+}
+
+/// A whole number that stands in the statement.
+fn constant(expression: &Expr) -> Option<i128> {
+    fn value(expression: &Expr) -> Option<ScalarValue> {
+        match expression {
+            Expr::Literal(value, _) => Some(value.clone()),
+            Expr::Cast(cast) => value(&cast.expr)?.cast_to(cast.field.data_type()).ok(),
+            _ => None,
+        }
+    }
+    match value(expression)? {
+        ScalarValue::Int16(number) => number.map(i128::from),
+        ScalarValue::Int32(number) => number.map(i128::from),
+        ScalarValue::Int64(number) => number.map(i128::from),
+        _ => None,
+    }
+}
+
+/// The numbers of a type, and what PostgreSQL calls it.
+pub(crate) fn range(data_type: &DataType) -> Option<(RangeInclusive<i128>, &'static str)> {
+    let range = match data_type {
+        DataType::Int16 => i16::MIN.into()..=i16::MAX.into(),
+        DataType::Int32 => i32::MIN.into()..=i32::MAX.into(),
+        DataType::Int64 => i64::MIN.into()..=i64::MAX.into(),
+        _ => return None,
+    };
+    Some((range, type_name(data_type)))
 }
 
 /// A text of the engine in which checked operations stand as PostgreSQL shows operations: `(a + b)` for `+(a, b)`.

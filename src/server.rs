@@ -33,7 +33,7 @@ use crate::planner::DATABASE;
 use crate::round::RoundCasts;
 use crate::settings::Settings;
 use crate::store::{self, Store};
-use crate::sum;
+use crate::sum::{self, ShareSums};
 use crate::system::System;
 use crate::texts::WriteTexts;
 use crate::truth::Truths;
@@ -210,6 +210,7 @@ impl Engine {
         context.register_expr_planner(Arc::new(Truths))?;
         context.add_analyzer_rule(Arc::new(RoundCasts::new()));
         context.add_analyzer_rule(Arc::new(CheckOverflow::new()));
+        context.add_analyzer_rule(Arc::new(ShareSums::new()));
         context.add_analyzer_rule(Arc::new(WriteTexts::new()));
         pattern::register(&context)?;
         sum::register(&mut context)?;

@@ -2,6 +2,7 @@
 
 mod distinct;
 mod groups;
+mod shifted;
 mod total;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Grou
 use crate::sqlstate::{SqlError, SqlState};
 use distinct::Distinct;
 use groups::Groups;
+pub(crate) use shifted::ShareSums;
 use total::Total;
 
 /// The type of a sum of bigints.
