@@ -25,6 +25,7 @@ mod copy;
 mod counts;
 mod encode;
 mod interval;
+mod like;
 mod literals;
 mod names;
 mod overflow;

@@ -27,6 +27,7 @@ use crate::config::{self, Config};
 use crate::connection::{Connection, Start, ending, greet, refuse, too_many};
 use crate::counts;
 use crate::interval::Intervals;
+use crate::like;
 use crate::overflow::CheckOverflow;
 use crate::pattern;
 use crate::planner::DATABASE;
@@ -216,6 +217,7 @@ impl Engine {
         sum::register(&mut context)?;
         counts::register(&mut context)?;
         buckets::register(&mut context)?;
+        like::register(&mut context)?;
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|e| *e)?;
         Ok(Self {
             base: context.state(),

@@ -1,5 +1,5 @@
-//! What PostgreSQL says in words that the engine does not take: EXISTS as a value, `mod`, intervals with a time of day, and relations of one column
-//! that are called what their relation is called.
+//! What PostgreSQL says in words that the engine does not take: EXISTS as a value, `mod`, LIKE with an escape, intervals with a time of day, and
+//! relations of one column that are called what their relation is called.
 
 use std::ops::ControlFlow;
 
@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::like;
 use crate::names::take;
 
 /// Rewrites a statement.
@@ -64,6 +65,15 @@ impl VisitorMut for Rewriter {
         }
         if let Expr::Cast { expr, data_type: DataType::Interval { .. }, .. } = expression {
             spell_out(expr);
+        }
+        if let Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } = expression
+            && let Some(escape) = escape_char.take_if(|escape| !matches!(&escape.value, Value::SingleQuotedString(text) if text == "\\"))
+            && let Some(Expr::Function(mut call)) = parsed(&format!("{}(NULL)", like::ESCAPE))
+            && let FunctionArguments::List(list) = &mut call.args
+        {
+            let arguments = [take(pattern), Expr::Value(escape)];
+            list.args = arguments.map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).into();
+            **pattern = Expr::Function(call);
         }
         if let Expr::Function(call) = expression
             && last(&call.name) == "mod"
