@@ -27,7 +27,7 @@ fn say_the_same(names: &[&str]) {
 
 #[test]
 fn drivers_of_python_get_the_answers_of_postgresql() {
-    say_the_same(&["adbc", "asyncpg", "connectorx", "pg8000", "pgcli", "polars", "psycopg", "psycopg2", "sqlalchemy"]);
+    say_the_same(&["adbc", "asyncpg", "connectorx", "pg8000", "pgcli", "polars", "psycopg", "psycopg2", "sqlalchemy", "superset"]);
 }
 
 #[test]
