@@ -60,8 +60,9 @@ fn tell_apart(select: &mut Select, order_by: Option<&mut OrderBy>) {
         return;
     }
     if has_groups(&select.group_by) {
-        let mut groups = Groups(&mut units);
-        let _: ControlFlow<()> = Visit::visit(&select.group_by, &mut groups);
+        if let GroupByExpr::Expressions(groups, _) = &select.group_by {
+            groups.iter().for_each(|group| units.add_group(group));
+        }
         for item in &select.projection {
             if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item {
                 units.add(expression);
@@ -103,6 +104,14 @@ impl Units {
         self.by_name.entry(spelled(&bare)).or_default().insert(spelled(&whole), casts);
     }
 
+    /// Adds a group, or those of sets.
+    fn add_group(&mut self, group: &Expr) {
+        match group {
+            Expr::GroupingSets(sets) | Expr::Rollup(sets) | Expr::Cube(sets) => sets.iter().flatten().for_each(|group| self.add(group)),
+            group => self.add(group),
+        }
+    }
+
     /// The casts of what would be called alike and is not the same.
     fn of_one_name(self) -> HashSet<String> {
         self.by_name.into_values().filter(|alike| alike.len() > 1).flat_map(HashMap::into_values).flatten().collect()
@@ -118,18 +127,6 @@ impl Visitor for Units {
             Expr::Cast { .. } => self.cast = true,
             _ => {}
         }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Adds every expression there is.
-struct Groups<'a>(&'a mut Units);
-
-impl Visitor for Groups<'_> {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
-        self.0.add(expression);
         ControlFlow::Continue(())
     }
 }
