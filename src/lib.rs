@@ -42,4 +42,5 @@ mod sum;
 mod system;
 mod texts;
 mod truth;
+mod values;
 mod wording;

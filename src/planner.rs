@@ -28,6 +28,7 @@ use crate::session::Own;
 use crate::sqlstate::{SqlError, SqlState};
 use crate::store::{StoredView, TEMPORARY};
 use crate::system;
+use crate::values;
 use crate::wording;
 
 /// The one catalog of the server, which clients see as the database.
@@ -58,6 +59,7 @@ fn plan_at<'a>(
     depth: usize,
 ) -> BoxFuture<'a, Result<LogicalPlan>> {
     Box::pin(async move {
+        values::apply(&mut statement);
         names::apply(&mut statement);
         wording::apply(&mut statement);
         casts::apply(&mut statement);
