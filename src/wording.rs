@@ -1,12 +1,12 @@
-//! What PostgreSQL says in words that the engine does not take: EXISTS as a value, `mod`, LIKE with an escape, intervals with a time of day, and
-//! relations of one column that are called what their relation is called.
+//! What PostgreSQL says in words that the engine does not take: EXISTS as a value, `mod`, LIKE with an escape, times that are named, intervals
+//! with a time of day, and relations of one column that are called what their relation is called.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor,
-    VisitorMut,
+    SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -51,6 +51,9 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        if let Some(time) = named_time(expression) {
+            *expression = time;
+        }
         if let Expr::Interval(interval) = expression {
             spell_out(&mut interval.value);
         }
@@ -87,6 +90,34 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// What stands for a time that a text names: `'epoch'`, `'now'`, `'today'` and its neighbours.
+fn named_time(expression: &Expr) -> Option<Expr> {
+    let (value, data_type) = match expression {
+        Expr::TypedString(typed) => (&typed.value, &typed.data_type),
+        Expr::Cast { expr, data_type, .. } => match expr.as_ref() {
+            Expr::Value(value) => (value, data_type),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    let zoned = match data_type {
+        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => true,
+        DataType::Date | DataType::Timestamp(..) => false,
+        _ => return None,
+    };
+    let time = match text.trim().to_ascii_lowercase().as_str() {
+        "epoch" if zoned => "'1970-01-01 00:00:00+00'",
+        "epoch" => "'1970-01-01'",
+        "now" => "now()",
+        "today" => "current_date",
+        "tomorrow" => "current_date + INTERVAL '1 day'",
+        "yesterday" => "current_date - INTERVAL '1 day'",
+        _ => return None,
+    };
+    parsed(&format!("CAST({time} AS {data_type})"))
 }
 
 /// Spells out the times in the text of an interval: `-04:05:06.5` is four hours, five minutes and so on, each with the sign.

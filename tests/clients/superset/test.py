@@ -72,7 +72,7 @@ for step, (unit, part, count) in STEPS.items():
 for name, grain in grains.items():
     say(name, f"SELECT {grain} AS __timestamp, COUNT(*) AS count, SUM(price) AS total FROM work.sales WHERE at IS NOT NULL GROUP BY {grain} ORDER BY 1 LIMIT 3")
 say("epoch", "SELECT DATE_TRUNC('day', (timestamp 'epoch' + seconds * interval '1 second')) AS __timestamp, COUNT(*) AS n FROM work.sales GROUP BY 1 ORDER BY 1 LIMIT 2")
-say("day", "SELECT DATE_TRUNC('month', day) AS __timestamp, MAX(price) AS most FROM work.sales GROUP BY DATE_TRUNC('month', day) ORDER BY most DESC")
+say("day", "SELECT DATE_TRUNC('month', day)::date AS __timestamp, MAX(price) AS most FROM work.sales GROUP BY DATE_TRUNC('month', day) ORDER BY most DESC")
 
 # a chart over time with a limit of its series
 since, until = moment(2024, 1, 2), moment(2024, 1, 10)
