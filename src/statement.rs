@@ -2,13 +2,16 @@
 
 mod change;
 mod copy;
+mod create;
 mod cursor;
+mod explain;
 mod model;
 mod prompt;
+mod setting;
 
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, ContextModifier, CreateTable, CreateView, Delete, DescribeAlias, DiscardObject, Expr, Insert, ObjectName,
-    ObjectType, OnCommit, Query, Reset, Set, Statement, TableObject, TransactionAccessMode, TransactionMode, Update, UtilityOption, Value,
+    ColumnDef, Delete, DiscardObject, Insert, ObjectName, ObjectType, Query, Reset, Statement, TableObject, TransactionAccessMode,
+    TransactionMode, Update,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -18,11 +21,12 @@ use stratagem_udfs::models::ModelName;
 use crate::copy::Format;
 use crate::names::folded;
 use crate::sqlstate::{SqlError, SqlState};
-use crate::store::{Kind, TEMPORARY};
+use crate::store::Kind;
 use crate::system::Post;
 
 pub(crate) use change::Alteration;
 pub(crate) use cursor::{Declared, Fetch, Way};
+pub(crate) use explain::Explain;
 
 /// Expressions may be nested this deep.
 const NESTING: usize = 100;
@@ -114,18 +118,6 @@ pub(crate) enum Discarded {
     Plans,
     Sequences,
     Temporary,
-}
-
-/// What EXPLAIN is asked to show.
-#[derive(Debug, Clone)]
-pub(crate) struct Explain {
-    pub(crate) query: Box<Statement>,
-    pub(crate) analyze: bool,
-    pub(crate) verbose: bool,
-    pub(crate) costs: bool,
-    pub(crate) timing: bool,
-    pub(crate) summary: bool,
-    pub(crate) json: bool,
 }
 
 /// A possibly qualified name of a table or view.
@@ -292,10 +284,10 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
             read_only(&query)?;
             Ok(Command::Query(Statement::Query(query)))
         }
-        Statement::Explain { .. } => explain(statement),
+        Statement::Explain { .. } => explain::explain(statement),
         Statement::Insert(insert) => self::insert(insert),
-        Statement::CreateTable(table) => create_table(table),
-        Statement::CreateView(view) => create_view(view),
+        Statement::CreateTable(table) => create::table(table),
+        Statement::CreateView(view) => create::view(view),
         Statement::Delete(delete) => change::delete(delete),
         Statement::Update(update) => change::update(update),
         Statement::Truncate(truncate) => change::truncate(&truncate),
@@ -312,12 +304,12 @@ fn command(statement: Statement) -> Result<Command, SqlError> {
             };
             Ok(Command::Drop { view, if_exists, targets: names.iter().map(name).collect::<Result<_, _>>()? })
         }
-        Statement::Set(set) => self::set(set),
+        Statement::Set(set) => self::setting::set(set),
         Statement::Reset(reset) => Ok(Command::Reset(match reset.reset {
             Reset::ALL => None,
             Reset::ConfigurationParameter(name) => Some(name.to_string()),
         })),
-        Statement::ShowVariable { variable } => show(&variable.iter().map(|i| i.value.clone()).collect::<Vec<_>>()),
+        Statement::ShowVariable { variable } => setting::show(&variable.iter().map(|i| i.value.clone()).collect::<Vec<_>>()),
         Statement::Discard { object_type } => Ok(Command::Discard(match object_type {
             DiscardObject::ALL => Discarded::All,
             DiscardObject::PLANS => Discarded::Plans,
@@ -390,42 +382,6 @@ fn read_only(query: &Query) -> Result<(), SqlError> {
     }
 }
 
-fn explain(statement: Statement) -> Result<Command, SqlError> {
-    let Statement::Explain { describe_alias: DescribeAlias::Explain, analyze, verbose, statement, options, format, .. } = statement else {
-        return Err(unsupported("DESCRIBE").with_hint("psql's \\d shows a table's columns"));
-    };
-    let Statement::Query(query) = *statement else { return Err(unsupported("EXPLAIN of anything but a query")) };
-    read_only(&query)?;
-    if let Some(format) = format {
-        return Err(unsupported(&format!("EXPLAIN with {format}")).with_hint("write EXPLAIN (FORMAT JSON) ..."));
-    }
-    let query = Box::new(Statement::Query(query));
-    let mut explain = Explain { query, analyze, verbose, costs: true, timing: true, summary: true, json: false };
-    for UtilityOption { name, arg } in options.unwrap_or_default() {
-        let said = arg.map(|arg| arg.to_string().trim_matches('\'').to_ascii_lowercase());
-        let on = said.as_deref().is_none_or(|said| !matches!(said, "false" | "off" | "0"));
-        match name.value.to_ascii_lowercase().as_str() {
-            "analyze" => explain.analyze = on,
-            "verbose" => explain.verbose = on,
-            "costs" => explain.costs = on,
-            "timing" => explain.timing = on,
-            "summary" => explain.summary = on,
-            "format" => match said.as_deref() {
-                Some("text") => explain.json = false,
-                Some("json") => explain.json = true,
-                Some(known @ ("xml" | "yaml")) => return Err(unsupported(&format!("EXPLAIN with FORMAT {known}"))),
-                said => {
-                    let message = format!("unrecognized value for EXPLAIN option \"format\": \"{}\"", said.unwrap_or_default());
-                    return Err(SqlError::new(SqlState::InvalidParameterValue, message));
-                }
-            },
-            "buffers" | "settings" | "wal" => {}
-            other => return Err(SqlError::new(SqlState::SyntaxError, format!("unrecognized EXPLAIN option \"{other}\""))),
-        }
-    }
-    Ok(Command::Explain(explain))
-}
-
 fn insert(insert: Insert) -> Result<Command, SqlError> {
     if insert.returning.is_some() {
         return Err(change::no_returning("INSERT"));
@@ -439,121 +395,6 @@ fn insert(insert: Insert) -> Result<Command, SqlError> {
         return Err(unsupported("INSERT without VALUES or a query"));
     }
     Ok(Command::Insert { target, statement: Statement::Insert(insert) })
-}
-
-fn create_table(table: CreateTable) -> Result<Command, SqlError> {
-    if table.external || table.location.is_some() || table.file_format.is_some() {
-        return Err(SqlError::new(
-            SqlState::InsufficientPrivilege,
-            "CREATE EXTERNAL TABLE is not allowed: SQL has no access to files or the network",
-        )
-        .with_hint("put the Parquet file into the server's data folder and it becomes a table"));
-    }
-    if table.or_replace || table.like.is_some() || table.clone.is_some() {
-        return Err(unsupported("this form of CREATE TABLE")
-            .with_hint("CREATE TABLE name AS SELECT ... and CREATE TABLE name (column type, ...) are"));
-    }
-    if !matches!(table.on_commit, None | Some(OnCommit::PreserveRows)) {
-        return Err(unsupported("CREATE TABLE with ON COMMIT").with_hint("a temporary table is kept until the session ends or drops it"));
-    }
-    let mut target = name(&table.name)?;
-    if table.temporary {
-        if target.schema.as_deref().is_some_and(|schema| schema != TEMPORARY) {
-            return Err(SqlError::new(SqlState::InvalidTableDefinition, "cannot create temporary relation in non-temporary schema"));
-        }
-        target.schema = Some(TEMPORARY.to_owned());
-    }
-    let constrained = table.columns.iter().any(|c| c.options.iter().any(|o| !matches!(o.option, ColumnOption::Null)));
-    if constrained || !table.constraints.is_empty() {
-        return Err(unsupported("a constraint or default in CREATE TABLE"));
-    }
-    Ok(match table.query {
-        Some(query) => {
-            read_only(&query)?;
-            let columns = table.columns.iter().map(|c| folded(&c.name)).collect();
-            Command::CreateTableAs { target, if_not_exists: table.if_not_exists, columns, query }
-        }
-        None => Command::CreateTable { target, if_not_exists: table.if_not_exists, columns: table.columns },
-    })
-}
-
-fn create_view(view: CreateView) -> Result<Command, SqlError> {
-    if view.materialized || view.temporary || view.or_alter || view.if_not_exists {
-        return Err(unsupported("this form of CREATE VIEW").with_hint("CREATE [OR REPLACE] VIEW name AS SELECT ... is"));
-    }
-    read_only(&view.query)?;
-    let target = name(&view.name)?;
-    let query = if view.columns.is_empty() {
-        view.query
-    } else {
-        let columns: Vec<String> = view.columns.iter().map(|c| c.name.to_string()).collect();
-        let text = format!("SELECT * FROM ({}) AS v ({})", view.query, columns.join(", "));
-        let Statement::Query(query) = parse_one(&text)? else { return Err(unsupported("this form of CREATE VIEW")) };
-        query
-    };
-    Ok(Command::CreateView { target, or_replace: view.or_replace, query })
-}
-
-fn set(set: Set) -> Result<Command, SqlError> {
-    match set {
-        Set::SingleAssignment { scope, variable, values, .. } => {
-            let local = matches!(scope, Some(ContextModifier::Local));
-            Ok(Command::Set { local, name: variable.to_string(), value: self::value(&values)? })
-        }
-        Set::SetTimeZone { local, value } => Ok(Command::Set { local, name: "TimeZone".to_owned(), value: self::value(&[value])? }),
-        Set::SetNames { charset_name, .. } => {
-            Ok(Command::Set { local: false, name: "client_encoding".to_owned(), value: Some(charset_name.value) })
-        }
-        Set::SetNamesDefault {} => Ok(Command::Set { local: false, name: "client_encoding".to_owned(), value: None }),
-        Set::SetTransaction { modes, snapshot: None, session } => {
-            let prefix = if session { "default_transaction" } else { "transaction" };
-            match modes.first() {
-                Some(TransactionMode::IsolationLevel(level)) => {
-                    Ok(Command::Set { local: !session, name: format!("{prefix}_isolation"), value: Some(level.to_string().to_lowercase()) })
-                }
-                Some(TransactionMode::AccessMode(mode)) => {
-                    let only = if mode.to_string().eq_ignore_ascii_case("read only") { "on" } else { "off" };
-                    Ok(Command::Set { local: !session, name: format!("{prefix}_read_only"), value: Some(only.to_owned()) })
-                }
-                None => Err(unsupported("SET TRANSACTION without a mode")),
-            }
-        }
-        other => Err(unsupported(&format!("SET{}", other.to_string().strip_prefix("SET").unwrap_or_default()))),
-    }
-}
-
-/// The text of a setting's value; none for DEFAULT.
-fn value(values: &[Expr]) -> Result<Option<String>, SqlError> {
-    let texts: Vec<String> = values
-        .iter()
-        .map(|expr| match expr {
-            Expr::Value(value) => Ok(match &value.value {
-                Value::SingleQuotedString(text)
-                | Value::DollarQuotedString(datafusion::sql::sqlparser::ast::DollarQuotedString { value: text, .. }) => text.clone(),
-                other => other.to_string(),
-            }),
-            Expr::Identifier(ident) => Ok(if ident.quote_style.is_some() { ident.to_string() } else { ident.value.clone() }),
-            Expr::UnaryOp { .. } => Ok(expr.to_string()),
-            Expr::Interval(interval) => match interval.value.as_ref() {
-                Expr::Value(value) => Ok(value.value.clone().into_string().unwrap_or_default()),
-                other => Ok(other.to_string()),
-            },
-            other => Err(SqlError::new(SqlState::SyntaxError, format!("\"{other}\" is not a value for a setting"))),
-        })
-        .collect::<Result<_, _>>()?;
-    let text = texts.join(", ");
-    Ok((!text.eq_ignore_ascii_case("default")).then_some(text))
-}
-
-fn show(words: &[String]) -> Result<Command, SqlError> {
-    let name = words.join(".");
-    Ok(Command::Show(match words.join(" ").to_ascii_lowercase().as_str() {
-        "all" => None,
-        "time zone" => Some("TimeZone".to_owned()),
-        "transaction isolation level" => Some("transaction_isolation".to_owned()),
-        "session authorization" => return Err(unsupported("SHOW SESSION AUTHORIZATION")),
-        _ => Some(name),
-    }))
 }
 
 fn name(name: &ObjectName) -> Result<Name, SqlError> {
@@ -593,22 +434,6 @@ mod tests {
             "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d",
         ] {
             assert_eq!(refusal(sql).state, SqlState::FeatureNotSupported, "{sql}");
-        }
-    }
-
-    #[test]
-    fn settings_are_read_in_every_spelling() {
-        for (sql, name, value) in [
-            ("SET statement_timeout = '2s'", "statement_timeout", Some("2s")),
-            ("SET statement_timeout TO 500", "statement_timeout", Some("500")),
-            ("SET SESSION application_name = x", "application_name", Some("x")),
-            ("SET TIME ZONE 'Europe/Paris'", "TimeZone", Some("Europe/Paris")),
-            ("SET search_path = a, \"B c\"", "search_path", Some("a, \"B c\"")),
-            ("SET statement_timeout TO DEFAULT", "statement_timeout", None),
-            ("SET TIME ZONE -5", "TimeZone", Some("-5")),
-        ] {
-            let Command::Set { name: n, value: v, .. } = parse(sql).expect(sql).remove(0) else { panic!("{sql}") };
-            assert_eq!((n.as_str(), v.as_deref()), (name, value), "{sql}");
         }
     }
 
