@@ -1,6 +1,7 @@
 //! Changes that only their session sees until they are committed, and its temporary tables, which nobody else ever sees.
 
-use std::collections::BTreeMap;
+mod work;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -8,10 +9,11 @@ use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 
 use super::manifest::Comments;
-use super::relation::{Folder, Part, StoredView, Table};
+use super::relation::{Folder, StoredView, Table};
 use super::schema::WritableSchema;
-use super::space::Claim;
-use super::{Error, Id, IfExists, Relation, Relations, Result, SCHEMA, Store, TEMPORARY, check_name, durable, internal, types, writer};
+use super::{Error, Id, IfExists, Relation, Result, SCHEMA, Store, TEMPORARY, check_name, durable, internal, types, writer};
+use work::Work;
+pub(super) use work::{Change, Changes};
 
 /// What a name is expected to stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,55 +26,6 @@ pub enum Kind {
     Any,
 }
 
-/// What has become of a relation.
-#[derive(Debug, Clone)]
-pub(super) struct Change {
-    /// What it was when the draft first changed it.
-    pub(super) base: Option<Relation>,
-    /// What it is now.
-    pub(super) now: Option<Relation>,
-    /// Whether all that happened to it is that rows were added.
-    pub(super) appends: bool,
-}
-
-pub(super) type Changes = BTreeMap<Id, Change>;
-
-impl Change {
-    fn is_none(&self) -> bool {
-        match (&self.base, &self.now) {
-            (Some(base), Some(now)) => base.is(now),
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
-    /// Starts from what others have committed meanwhile. Only added rows go together with what others did.
-    pub(super) fn follow(&mut self, id: &Id, committed: Option<&Relation>) -> Result<()> {
-        let name = || id.name.clone();
-        match (&self.base, committed) {
-            (None, None) => Ok(()),
-            (Some(base), Some(committed)) if base.is(committed) => Ok(()),
-            (None, Some(_)) => Err(Error::Exists { name: name() }),
-            (Some(base), Some(committed)) if Arc::ptr_eq(base.folder(), committed.folder()) => {
-                let (Relation::Table(base), Some(Relation::Table(now)), Relation::Table(committed)) = (base, &self.now, committed) else {
-                    return Err(Error::Conflict { name: name() });
-                };
-                if !self.appends || now.schema != committed.schema {
-                    return Err(Error::Conflict { name: name() });
-                }
-                let old = |part: &Part| base.files.iter().any(|old| Arc::ptr_eq(&old.file, &part.file));
-                let new = now.files.iter().filter(|part| !old(part)).cloned();
-                let merged = committed.with_files(committed.files.iter().cloned().chain(new).collect());
-                self.base = Some(Relation::Table(Arc::clone(committed)));
-                self.now = Some(Relation::Table(Arc::new(merged)));
-                Ok(())
-            }
-            (Some(_), _) if self.appends => Err(Error::Replaced { name: name() }),
-            (Some(_), _) => Err(Error::Conflict { name: name() }),
-        }
-    }
-}
-
 /// The writable schemas as one session sees them: what is committed, its own changes, and its temporary tables.
 #[derive(Debug)]
 pub struct Draft {
@@ -80,69 +33,9 @@ pub struct Draft {
     work: Mutex<Work>,
 }
 
-#[derive(Debug, Default)]
-struct Work {
-    changes: Changes,
-    /// Temporary tables of earlier transactions.
-    temporary: Relations,
-    /// Where the transaction reads what was committed when it began.
-    snapshot: Option<Arc<Relations>>,
-    /// What is committed, while something is changed: a change starts from what it was made of.
-    seen: Option<Arc<Relations>>,
-    /// Space of the files that are not stored yet.
-    claims: Vec<Claim>,
-    /// Counts the transactions: a statement that was given up may still be writing when its transaction has ended.
-    transaction: u64,
-}
-
 /// A state that a draft can go back to.
 #[derive(Debug, Clone)]
 pub struct Saved(Changes);
-
-impl Work {
-    /// What was there before the draft changed it.
-    fn base(&self, store: &Store, id: &Id) -> Option<Relation> {
-        if id.is_temporary() {
-            return self.temporary.get(id).cloned();
-        }
-        match self.snapshot.as_ref().or(self.seen.as_ref()) {
-            Some(snapshot) => snapshot.get(id).cloned(),
-            None => store.relations().get(id).cloned(),
-        }
-    }
-
-    /// Refuses what a statement of a transaction that has ended brings.
-    fn of(&self, number: u64, id: &Id) -> Result<()> {
-        if self.transaction == number { Ok(()) } else { Err(Error::Replaced { name: id.name.clone() }) }
-    }
-
-    fn relation(&self, store: &Store, id: &Id) -> Option<Relation> {
-        match self.changes.get(id) {
-            Some(change) => change.now.clone(),
-            None => self.base(store, id),
-        }
-    }
-
-    fn put(&mut self, store: &Store, id: &Id, now: Option<Relation>, appends: bool) {
-        let base = self.base(store, id);
-        let change = self.changes.entry(id.clone()).or_insert(Change { base, now: None, appends: true });
-        change.now = now;
-        change.appends &= appends;
-    }
-
-    fn all(&self, store: &Store) -> Relations {
-        let committed = self.snapshot.clone().or_else(|| self.seen.clone()).unwrap_or_else(|| store.relations());
-        let mut all = Relations::clone(&committed);
-        all.extend(self.temporary.iter().map(|(id, relation)| (id.clone(), relation.clone())));
-        for (id, change) in &self.changes {
-            match &change.now {
-                Some(relation) => all.insert(id.clone(), relation.clone()),
-                None => all.remove(id),
-            };
-        }
-        all
-    }
-}
 
 impl Draft {
     pub(super) fn new(store: Arc<Store>) -> Self {
