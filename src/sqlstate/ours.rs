@@ -56,7 +56,7 @@ fn function(error: &FunctionError) -> SqlError {
     let state = match error {
         FunctionError::Call { .. } | FunctionError::NoSuchFunction { .. } => UndefinedFunction,
         FunctionError::InQuery { source, .. } => {
-            let inner: SqlError = super::classify(source);
+            let inner: SqlError = super::engine::classify(source);
             let message = error.to_string().replace(&source.to_string(), &inner.message);
             return SqlError { message, location: None, ..inner };
         }
@@ -142,7 +142,7 @@ fn store(error: &StoreError) -> SqlError {
         StoreError::Locked { .. } => ObjectInUse,
         StoreError::Io { .. } => IoError,
         StoreError::Broken(inner) => return catalog(inner),
-        StoreError::Query(inner) => return super::classify(inner),
+        StoreError::Query(inner) => return super::engine::classify(inner),
         StoreError::Internal { .. } => return internal(&error.to_string()),
     };
     SqlError::new(state, error.to_string())
