@@ -14,15 +14,15 @@ mod own;
 mod parameters;
 mod prompt;
 mod rewrite;
+mod rows;
+mod setting;
 mod transaction;
 mod write;
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ParamValues;
-use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
@@ -39,7 +39,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::planner;
 use crate::server::Engine;
 use crate::settings::Settings;
-use crate::sqlstate::{Severity, SqlError, SqlState, internal};
+use crate::sqlstate::{Severity, SqlError, SqlState};
 use crate::statement::{Command, Discarded, Fetch};
 use crate::store::Draft;
 use crate::system::{Message, Post, Presence, ear};
@@ -49,6 +49,7 @@ pub(crate) use kept::Kept;
 pub(crate) use own::{Own, OwnCursor, OwnStatement};
 pub(crate) use parameters::{Parameters, wire_type};
 pub(crate) use rewrite::rewrite;
+pub(crate) use rows::Rows;
 pub(crate) use transaction::Transaction;
 
 /// Batches made ahead of the client.
@@ -86,41 +87,6 @@ pub(crate) enum Outcome {
     Work { rows: Rows, tag: &'static str },
     /// Nothing but its tag.
     Done { tag: String },
-}
-
-/// Rows made by a task of the compute runtime, if they are not there from the start; dropping this stops the task.
-pub(crate) struct Rows {
-    batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
-    task: Option<AbortOnDropHandle<()>>,
-}
-
-impl Rows {
-    /// The rows of one batch.
-    fn of(batch: RecordBatch) -> Self {
-        let (sender, batches) = mpsc::channel(1);
-        // the channel has room for the one batch
-        let _ = sender.try_send(Ok(batch));
-        Self { batches, task: None }
-    }
-
-    /// The next batch, if it is already there.
-    pub(crate) fn ready(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        self.batches.try_recv().ok()
-    }
-
-    /// The next batch; none at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        match self.batches.recv().await {
-            Some(batch) => batch.map(Some),
-            None => match &mut self.task {
-                Some(task) => match task.await {
-                    Err(error) if error.is_panic() => Err(internal(&crate::cancel::panic_text(error.into_panic().as_ref()))),
-                    _ => Ok(None),
-                },
-                None => Ok(None),
-            },
-        }
-    }
 }
 
 /// One client's session.
@@ -171,32 +137,6 @@ impl Session {
         let mut session = Self { engine, state, settings, transaction: Transaction::Idle, draft, client, presence, ear, own, told };
         session.apply_settings();
         (session, notices, messages)
-    }
-
-    /// Makes the engine follow the settings it knows of.
-    fn apply_settings(&mut self) {
-        let options = self.state.config_mut().options_mut();
-        options.execution.time_zone = Some(self.settings.time_zone().to_owned());
-        if let Ok(size) = ConfigNonZeroUsize::try_new(self.settings.batch_size()) {
-            options.execution.batch_size = size;
-        }
-        options.execution.target_partitions = self.settings.target_partitions().unwrap_or(self.engine.partitions);
-        // functions such as now() are made for one configuration
-        let options = Arc::clone(self.state.config_options());
-        let remade: Vec<_> = self.state.scalar_functions().values().filter_map(|f| f.inner().with_updated_config(&options)).collect();
-        for function in remade {
-            functions::put(&mut self.state, function);
-        }
-        functions::follow(&mut self.state, &self.settings);
-        self.own.follow(&self.settings);
-    }
-
-    /// Sets what the statement that has ended has asked for with `set_config`.
-    pub(crate) fn choose(&mut self) -> Result<(), SqlError> {
-        for choice in self.own.asked() {
-            self.set(choice.local, &choice.name, choice.value.as_deref())?;
-        }
-        Ok(())
     }
 
     /// Plans a command as far as a client may ask before it runs: parameter types and result columns.
@@ -461,68 +401,6 @@ impl Session {
         Rows { batches, task: Some(AbortOnDropHandle::new(task)) }
     }
 
-    /// A setting as it is now. Between transactions those of a transaction are those of the next.
-    fn shown(&self, name: &str) -> Result<(&'static str, String), SqlError> {
-        let (known, value) = self.settings.show(name)?;
-        if let Transaction::Idle = self.transaction
-            && known.starts_with("transaction_")
-        {
-            return Ok((known, self.settings.show(&format!("default_{known}"))?.1));
-        }
-        Ok((known, value))
-    }
-
-    fn show(&self, name: Option<&str>) -> Result<RecordBatch, SqlError> {
-        let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as _;
-        let field = |name: &str| Field::new(name, DataType::Utf8, false);
-        let (fields, columns) = match name {
-            Some(name) => {
-                let (name, value) = self.shown(name)?;
-                (vec![field(name)], vec![text(vec![value])])
-            }
-            None => {
-                let all = self.settings.all();
-                let names = all.iter().map(|(name, ..)| (*name).to_owned()).collect();
-                let values = all.iter().map(|(_, value, _)| value.clone()).collect();
-                let about = all.iter().map(|(.., about)| (*about).to_owned()).collect();
-                (vec![field("name"), field("setting"), field("description")], vec![text(names), text(values), text(about)])
-            }
-        };
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| internal(&e.to_string()))
-    }
-
-    fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<Outcome, SqlError> {
-        let change = |settings: &mut Settings| match value {
-            Some(value) => settings.set(name, value),
-            None => settings.reset(name),
-        };
-        if local && matches!(self.transaction, Transaction::Idle) {
-            // as in PostgreSQL, checked and without effect
-            change(&mut self.settings.clone())?;
-            return Ok(done("SET"));
-        }
-        change(&mut self.settings)?;
-        if let Transaction::Open(block) = &mut self.transaction
-            && !local
-        {
-            change(&mut block.keep)?;
-        }
-        self.apply_settings();
-        Ok(done("SET"))
-    }
-
-    fn reset(&mut self, name: Option<&str>) -> Result<Outcome, SqlError> {
-        match name {
-            Some(name) => self.settings.reset(name)?,
-            None => self.settings.reset_all(),
-        }
-        if let Transaction::Open(block) = &mut self.transaction {
-            block.keep = self.settings.clone();
-        }
-        self.apply_settings();
-        Ok(done("RESET"))
-    }
-
     /// Keeps what is done once the transaction is committed.
     fn post(&self, post: &Post, words: &str) -> Result<Outcome, SqlError> {
         if let Post::Notify { channel, .. } = post {
@@ -569,22 +447,4 @@ fn done(tag: &str) -> Outcome {
 /// A stream of nothing with this schema.
 pub(crate) fn no_rows(schema: SchemaRef) -> Result<SendableRecordBatchStream, SqlError> {
     Ok(Box::pin(MemoryStream::try_new(Vec::new(), schema, None)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_among_the_rows_is_an_error_of_its_statement() {
-        let (sender, batches) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            let _sender = sender;
-            panic!("eighteen")
-        });
-        let mut rows = Rows { batches, task: Some(AbortOnDropHandle::new(task)) };
-        let error = rows.next().await.expect_err("it panicked");
-        assert_eq!(error.state, SqlState::InternalError);
-        assert!(error.message.contains("eighteen"), "{}", error.message);
-    }
 }
