@@ -55,7 +55,7 @@ impl ShareSums {
                 let by = lit(ScalarValue::Decimal128(Some(*by), 38, 0));
                 Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.0), parts.into_iter().chain([by]).collect()))
             });
-            columns.push(whole.unwrap_or_else(|| parts.column(expression.clone())).alias(name));
+            columns.push(whole.unwrap_or_else(|| parts.column(unnamed(expression).clone())).alias(name));
         }
         let input = Aggregate::try_new(Arc::clone(&aggregate.input), aggregate.group_expr.clone(), parts.0)?;
         let shared = LogicalPlanBuilder::from(LogicalPlan::Aggregate(input)).project(columns)?.build()?;
@@ -75,7 +75,7 @@ impl AnalyzerRule for ShareSums {
 
 /// The column that a plain sum is of, and what is added to each of its numbers.
 fn shifted(expression: &Expr) -> Option<(&AggregateFunction, &Column, i128)> {
-    let Expr::AggregateFunction(call) = expression else { return None };
+    let Expr::AggregateFunction(call) = unnamed(expression) else { return None };
     let params = &call.params;
     call.func.inner().downcast_ref::<Sum>()?;
     if params.distinct || params.filter.is_some() || !params.order_by.is_empty() || params.null_treatment.is_some() {
@@ -85,6 +85,14 @@ fn shifted(expression: &Expr) -> Option<(&AggregateFunction, &Column, i128)> {
     let (of, by) = overflow::shifted(argument)?;
     let Expr::Column(column) = of else { return None };
     Some((call, column, by))
+}
+
+/// An aggregate without the name that it keeps in spite of what became of it.
+fn unnamed(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Alias(named) => &named.expr,
+        other => other,
+    }
 }
 
 /// The aggregates that are computed, each under a name of its own.
@@ -150,5 +158,32 @@ impl ScalarUDFImpl for ShiftedSum {
             _ => Arc::new(Decimal128Array::from(values).with_precision_and_scale(38, 0)?),
         };
         Ok(ColumnarValue::Array(values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overflow::CheckOverflow;
+    use datafusion::prelude::SessionContext;
+
+    async fn planned(sql: &str) -> String {
+        let mut context = SessionContext::new();
+        crate::sum::register(&mut context).expect("the engine has a sum");
+        context.add_analyzer_rule(Arc::new(CheckOverflow::new()));
+        context.add_analyzer_rule(Arc::new(ShareSums::new()));
+        let plan = context.sql(sql).await.expect(sql).into_optimized_plan().expect(sql);
+        plan.display_indent().to_string()
+    }
+
+    #[tokio::test]
+    async fn sums_of_one_column_have_a_sum_in_common() {
+        let plan = planned("SELECT sum(x + 1), sum(x + 2), sum(y + 1) FROM (VALUES (1, 2)) AS v (x, y)").await;
+        assert_eq!(plan.matches("shifted_sum(").count(), 2, "{plan}");
+        for alone in
+            ["SELECT sum(x + 1), sum(x) FROM (VALUES (1)) AS v (x)", "SELECT sum(x + 1), sum(DISTINCT x + 2) FROM (VALUES (1)) AS v (x)"]
+        {
+            assert!(!planned(alone).await.contains("shifted_sum("), "{alone}");
+        }
     }
 }
