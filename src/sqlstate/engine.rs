@@ -72,7 +72,18 @@ fn external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> SqlError
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
         return io(error);
     }
-    internal(&error.to_string())
+    let message = error.to_string();
+    regular_expression(&message).unwrap_or_else(|| internal(&message))
+}
+
+/// What is wrong with a regular expression, which the engine says in words of its library alone.
+fn regular_expression(message: &str) -> Option<SqlError> {
+    const SIGNS: [&str; 3] = ["regex parse error", "Regular expression did not compile", "Compiled regex exceeds size limit"];
+    let bad = SIGNS.iter().any(|sign| message.contains(sign));
+    // lines before that of the error draw where it is
+    let lines = || message.trim().lines();
+    let reason = lines().find_map(|line| line.trim().strip_prefix("error: ")).or_else(|| lines().next()).unwrap_or_default();
+    bad.then(|| SqlError::new(SqlState::InvalidRegularExpression, format!("invalid regular expression: {reason}")))
 }
 
 fn arrow(error: &ArrowError) -> SqlError {
@@ -111,6 +122,9 @@ fn cast(message: &str) -> SqlError {
 
 fn execution(message: &str) -> SqlError {
     use SqlState::*;
+    if let Some(error) = regular_expression(message) {
+        return error;
+    }
     let lower = message.to_ascii_lowercase();
     let state = if lower.contains("divide by zero") || lower.contains("division by zero") {
         DivisionByZero
