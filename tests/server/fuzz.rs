@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::running::Running;
 
-/// Queries of one run; with SQLSMITH_QUERIES in the environment so many, with SQLSMITH_SECONDS as many as fit in so long.
+/// Queries of one run; with SQLSMITH_QUERIES in the environment so many, with SQLSMITH_SECONDS as many as fit in so long, with
+/// SQLSMITH_SEED other ones.
 const QUERIES: &str = "300";
 
 #[tokio::test]
@@ -18,8 +19,9 @@ async fn random_queries_end_in_rows_or_in_errors_that_say_what_is_wrong() {
         None => std::env::var("SQLSMITH_QUERIES").unwrap_or_else(|_| QUERIES.to_owned()),
     };
     let target = format!("--target=host=127.0.0.1 port={} user=test dbname=stratagem options='-c statement_timeout=1s'", server.port);
+    let seed = std::env::var("SQLSMITH_SEED").unwrap_or_else(|_| "7".to_owned());
     let mut command = Command::new("sqlsmith");
-    command.args([&target, "--seed=7", "--verbose", &format!("--max-queries={queries}")]);
+    command.args([&target, &format!("--seed={seed}"), "--verbose", &format!("--max-queries={queries}")]);
     let Ok(mut smith) = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn() else {
         // past the capture of test output, which hides what a passing test prints
         let mut terminal = std::io::stderr().lock();
