@@ -26,6 +26,7 @@ mod counts;
 mod encode;
 mod interval;
 mod like;
+mod limits;
 mod literals;
 mod names;
 mod overflow;

@@ -28,6 +28,7 @@ use crate::connection::{Connection, Start, ending, greet, refuse, too_many};
 use crate::counts;
 use crate::interval::Intervals;
 use crate::like;
+use crate::limits::UnorderedLimits;
 use crate::overflow::CheckOverflow;
 use crate::pattern;
 use crate::planner::DATABASE;
@@ -204,6 +205,7 @@ impl Engine {
             .with_target_partitions(partitions)
             .with_extension(Arc::clone(&system));
         let builder = SessionStateBuilder::new().with_default_features().with_config(options).with_runtime_env(memory_and_disk(config)?);
+        let builder = builder.with_physical_optimizer_rule(Arc::new(UnorderedLimits));
         let mut context = SessionContext::new_with_state(stratagem_udfs::register_all(builder, Arc::clone(&models)).build());
         stratagem_udfs::catalog::mount(&models, |schema, tables| catalog.mount(schema, tables));
         context.register_catalog(DATABASE, Arc::new(catalog));
