@@ -33,6 +33,12 @@ pub(super) fn classify(error: &DataFusionError) -> SqlError {
         DataFusionError::NotImplemented(message) | DataFusionError::Substrait(message) => {
             SqlError::new(FeatureNotSupported, plain(message))
         }
+        DataFusionError::Plan(message) | DataFusionError::Internal(message)
+            if message.contains("Unavailable default cast for native type") =>
+        {
+            SqlError::new(UndefinedFunction, "a function does not take a value of this type")
+                .with_hint("no function of this name matches the types of its arguments; perhaps a cast is missing: f(x::text)")
+        }
         DataFusionError::Plan(message) => plan(message),
         DataFusionError::Configuration(message) => SqlError::new(InvalidParameterValue, plain(message)),
         DataFusionError::SchemaError(inner, _) => schema(inner),
