@@ -6,8 +6,8 @@
 A benchmark is a JSON file with two sides, `stratagem` and `peer`, each a command whose last line of output is a JSON object with
 the field that `value` names. The sides run in alternation on the same machine, medians are compared, the ratio comes first
 (above 1: Stratagem is better), and a dated line with the hardware is added to benches/results/NAME.csv. In commands {stratagem},
-{examples}, {python}, {cores}, {cache} stand for the built program, the built examples, the peer's Python, the number of cores and the
-cache folder.
+{release}, {examples}, {python}, {cores}, {cache} stand for the built program, a release build of it, the built examples, the peer's Python,
+the number of cores and the cache folder.
 A benchmark that measures both in one run has `peer_value`, the field of the peer's number, in place of `peer`; `also` names further
 fields of Stratagem's side that are kept in the line.
 A benchmark whose folder `needs` is missing is skipped, and says so at the end.
@@ -53,7 +53,7 @@ def values():
     cache = cache_root()
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "target")
     built = target / "debug"
-    return {"stratagem": str(built / "stratagem"), "examples": str(built / "examples"), "python": sys.executable, "cores": str(os.cpu_count()), "cache": str(cache)}
+    return {"stratagem": str(built / "stratagem"), "release": str(target / "release" / "stratagem"), "examples": str(built / "examples"), "python": sys.executable, "cores": str(os.cpu_count()), "cache": str(cache)}
 
 
 def with_runtime():
