@@ -162,7 +162,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("l2", Type::Double, "L2 penalty of the embeddings that a step uses.").or("0"),
         Parameter::value("dropout", Type::Double, "The share of hidden units left out in a step; of the vectors of texts, and of what low-rank changes read. NULL is 0; 0.1 for an encoder that is trained.").or("NULL"),
         Parameter::value("value_dropout", Type::Double, "A value seen c times counts as unseen in a share v / (v + c) of its uses.").or("10"),
-        Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step. NULL is 0; 0.7 for a text model.").or("NULL"),
+        Parameter::value("token_dropout", Type::Double, "The share of the n-grams of a text, or of the items of a list, left out in a step. NULL is 0; 0.85 for a text model.").or("NULL"),
         Parameter::value("label_smoothing", Type::Double, "Labels are moved this share of the way to one half.").or("0"),
         Parameter::value("adversarial", Type::Double, "Length by which the embeddings of a row, or of a text, are moved against the loss in a second pass (Miyato et al. 2017); 0 leaves it out.")
             .or("0"),
@@ -172,7 +172,7 @@ pub static DECLARATION: Function = Function {
             .or("1"),
         Parameter::value("calibration", Type::Text, "Correction of the probabilities on the held-out rows: `none`, `temperature` or `isotonic`.")
             .or("'none'"),
-        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 1, and no more, for an encoder or a language model that is trained.").or("NULL"),
+        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 5 for the n-grams of a text model; 1, and no more, for an encoder or a language model that is trained.").or("NULL"),
         Parameter::value("trials", Type::Integer, "Settings to try: the given one, then random ones near it. The best one is kept.").or("1"),
         Parameter::value("split", Type::Text, "Which rows are held out: `random`, `time` (the last ones by `split_col`) or `column` (where `split_col` is true).")
             .or("'random'"),
@@ -377,21 +377,13 @@ impl Training {
             return Self::of_language(models, name, objective, arguments, schema, query);
         }
         if let Some(argument) = language::OWN.iter().find(|argument| !arguments.literal(argument).is_null()) {
-            return Err(Error::InvalidValue {
-                object: format!("argument {argument} of finetune"),
-                reason: "is for language models only".to_owned(),
-                hint: Some("write task => 'generation' or 'preference' with it".to_owned()),
-            });
+            return Err(invalid(argument, "is for language models only", "write task => 'generation' or 'preference' with it"));
         }
         if texts::TASKS.contains(&task) {
             return Self::of_texts(models, name, arguments, schema, query);
         }
         if let Some(argument) = texts::OWN.iter().find(|argument| !arguments.literal(argument).is_null()) {
-            return Err(Error::InvalidValue {
-                object: format!("argument {argument} of finetune"),
-                reason: "is for text models only".to_owned(),
-                hint: Some(format!("write task => '{}' with it", texts::TASKS[0])),
-            });
+            return Err(invalid(argument, "is for text models only", format!("write task => '{}' with it", texts::TASKS[0])));
         }
         experiment::check_task(task)?;
         let transform = arguments.optional_text("transform").map(|select| Transform::parse(select, schema)).transpose()?;
@@ -545,6 +537,11 @@ fn column(name: &str, argument: &str, schema: &Schema) -> Result<usize, Error> {
         detail: format!("the query has: {}", names.join(", ")),
         hint: spelling::closest(names, name).map(|close| format!("did you mean {argument} => '{close}'?")),
     })
+}
+
+/// The error for an argument with a value that it cannot have.
+fn invalid(argument: &str, reason: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::InvalidValue { object: format!("argument {argument} of finetune"), reason: reason.into(), hint: Some(hint.into()) }
 }
 
 /// The error for a training that needs a label and has none.

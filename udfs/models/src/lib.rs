@@ -15,6 +15,7 @@ pub mod features;
 pub mod foreign;
 pub mod graph;
 pub mod language;
+mod low_rank;
 pub mod metrics;
 pub mod model;
 mod net;

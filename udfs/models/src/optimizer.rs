@@ -3,6 +3,9 @@
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
+/// The length of a step's gradient where text encoders and language models are trained, at most (Pascanu et al. 2013).
+pub(crate) const LONGEST_GRADIENT: f64 = 1.0;
+
 /// AdamW: Adam with bias correction and decoupled weight decay (Loshchilov and Hutter 2019).
 #[derive(Debug, Clone)]
 pub struct AdamW {

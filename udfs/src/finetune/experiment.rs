@@ -3,7 +3,7 @@
 use datafusion::arrow::datatypes::Schema;
 use stratagem_models::uplift::{Learner, Plan, Propensity};
 
-use super::{Answer, Label, column};
+use super::{Answer, Label, column, invalid};
 use crate::declaration::{Type, sql_type};
 use crate::error::{Error, Result};
 use crate::features::Treatments;
@@ -14,10 +14,6 @@ const OWN: [&str; 3] = ["treatment", "learner", "propensity"];
 
 /// Not a column but a net.
 const LEARNED: &str = "learned";
-
-fn invalid(argument: &str, reason: impl Into<String>, hint: impl Into<String>) -> Error {
-    Error::InvalidValue { object: format!("argument {argument} of finetune"), reason: reason.into(), hint: Some(hint.into()) }
-}
 
 /// Checks that a task is one of rows, not of texts.
 pub(super) fn check_task(task: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use stratagem_models::features::Column as RawColumn;
 use stratagem_models::language::tune::{self, Base, Objective, Tune};
 
 use super::texts::{Read, Seen};
-use super::{Answer, Label, column, missing_label};
+use super::{Answer, Label, column, invalid, missing_label};
 use crate::declaration::{Type, sql_type};
 use crate::error::{Error, Result};
 use crate::models::Models;
@@ -37,10 +37,6 @@ pub(super) struct Language {
     system: Option<usize>,
     /// The completion; or the chosen and the rejected one.
     completions: Vec<usize>,
-}
-
-fn invalid(argument: &str, reason: impl Into<String>, hint: impl Into<String>) -> Error {
-    Error::InvalidValue { object: format!("argument {argument} of finetune"), reason: reason.into(), hint: Some(hint.into()) }
 }
 
 /// The objective that a task has, if it is one of a language model.

@@ -10,7 +10,7 @@ use stratagem_models::encoder::tune::{self, Base, Method, Tune};
 use stratagem_models::features::Column as RawColumn;
 use stratagem_models::text::{self, Task, Text};
 
-use super::{Answer, Label, column, missing_label};
+use super::{Answer, Label, column, invalid, missing_label};
 use crate::declaration::{Type, sql_type};
 use crate::error::{Error, Result};
 use crate::models::{Models, Pinned};
@@ -75,10 +75,6 @@ enum Form {
     Spans,
     /// A text, and another one in this column.
     Pair(usize),
-}
-
-fn invalid(argument: &str, reason: impl Into<String>, hint: impl Into<String>) -> Error {
-    Error::InvalidValue { object: format!("argument {argument} of finetune"), reason: reason.into(), hint: Some(hint.into()) }
 }
 
 /// What reads the texts, and how it is trained.

@@ -28,6 +28,7 @@ use super::prepare::Facts;
 use crate::click::{Schedule, TrainOptions, choices};
 use crate::error::{Error, Result};
 use crate::features::{Column, Feature, Kind, Part, Values, Vocabulary};
+use crate::low_rank;
 use crate::text::Task;
 
 pub use self::base::Base;
@@ -172,12 +173,7 @@ impl Tune {
     ///
     /// Errors: [`Error::InvalidOption`].
     pub fn check(&self) -> Result<()> {
-        if !(1..=256).contains(&self.rank) {
-            return Err(Error::option("rank", format!("{} is not within 1 to 256", self.rank)));
-        }
-        if !(self.alpha > 0.0 && self.alpha <= 1024.0) {
-            return Err(Error::option("alpha", format!("{} is not above 0 and at most 1024", self.alpha)));
-        }
+        low_rank::check(self.rank, self.alpha, &self.targets)?;
         if !(1..=1024).contains(&self.accumulation) {
             return Err(Error::option("accumulation", format!("{} is not within 1 to 1024", self.accumulation)));
         }
@@ -194,10 +190,6 @@ impl Tune {
         }
         if self.max_length < 8 {
             return Err(Error::option("max_length", format!("{} is less than 8", self.max_length)));
-        }
-        let twice = (1..self.targets.len()).any(|place| self.targets[..place].contains(&self.targets[place]));
-        if self.targets.is_empty() || twice {
-            return Err(Error::option("targets", "it names no matrix, or one twice"));
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use super::{Chat, Decoder, Facts, Message, Tokens};
 use crate::click::{Schedule, TrainOptions, choices};
 use crate::error::{Error, Result};
 use crate::features::{Bag, Batch, Column, Feature, Kind, Part, Values, Vocabulary};
+use crate::low_rank;
 use crate::net::Parameter;
 
 pub use self::files::Version;
@@ -84,21 +85,12 @@ impl Tune {
     ///
     /// Errors: [`Error::InvalidOption`].
     pub fn check(&self) -> Result<()> {
-        if !(1..=256).contains(&self.rank) {
-            return Err(Error::option("rank", format!("{} is not within 1 to 256", self.rank)));
-        }
-        if !(self.alpha > 0.0 && self.alpha <= 1024.0) {
-            return Err(Error::option("alpha", format!("{} is not above 0 and at most 1024", self.alpha)));
-        }
+        low_rank::check(self.rank, self.alpha, &self.targets)?;
         if !(self.beta > 0.0 && self.beta <= 10.0) {
             return Err(Error::option("beta", format!("{} is not above 0 and at most 10", self.beta)));
         }
         if !(16..=4096).contains(&self.max_length) {
             return Err(Error::option("max_length", format!("{} is not within 16 to 4096", self.max_length)));
-        }
-        let twice = (1..self.targets.len()).any(|place| self.targets[..place].contains(&self.targets[place]));
-        if self.targets.is_empty() || twice {
-            return Err(Error::option("targets", "it names no matrix, or one twice"));
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub fn columns(name: &str, dimension: Option<usize>) -> Vec<Column> {
 
 /// The options of a training that suit n-grams. Most of a text is left out in a step, so that no few of its n-grams tell all by themselves.
 pub fn usual() -> TrainOptions {
-    TrainOptions { epochs: 30, embedding_dim: 32, token_dropout: 0.7, ..TrainOptions::default() }
+    TrainOptions { epochs: 30, embedding_dim: 32, token_dropout: 0.85, ensembles: 5, ..TrainOptions::default() }
 }
 
 /// The n-grams of texts, and of how many only the beginning was read.

@@ -16,7 +16,8 @@ use stratagem_models::encoder::tune::Base;
 use stratagem_models::features::Batch;
 use stratagem_models::text::{self, MOST_CLASSES, Task, tags};
 
-use super::{Form, Texts, invalid, spans};
+use super::super::invalid;
+use super::{Form, Texts, spans};
 use crate::encoder;
 use crate::error::{Error, Result};
 use crate::gather::joined;

@@ -11,7 +11,8 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
-use super::{Texts, invalid};
+use super::super::invalid;
+use super::Texts;
 use crate::declaration::{Type, sql_type};
 use crate::error::{Error, Result};
 use crate::relation::Constants;

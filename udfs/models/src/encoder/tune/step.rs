@@ -14,11 +14,8 @@ use super::net::{self, port};
 use super::trainer::{Trainer, length, texts};
 use crate::error::{Error, Result};
 use crate::examples::Block;
-use crate::optimizer::Pace;
+use crate::optimizer::{LONGEST_GRADIENT, Pace};
 use crate::text::Task;
-
-/// The length of a step's gradient, at most (Pascanu et al. 2013).
-const LONGEST_GRADIENT: f64 = 1.0;
 
 /// Tokens that are computed together, if no text is longer. The gradients of a whole encoder are added up for every part, those of few weights cost
 /// nothing.

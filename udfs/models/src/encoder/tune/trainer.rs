@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use ort::session::Session;
 use ort::value::TensorRef;
-use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
@@ -23,6 +22,7 @@ use crate::click::{Progress, TrainOptions};
 use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::examples::{Block, Examples, Window};
+use crate::low_rank;
 use crate::net::Parameter;
 use crate::optimizer::AdamW;
 use crate::runtime::Runtime;
@@ -276,7 +276,7 @@ pub(super) fn length(block: &Block, task: Task, row: u32) -> usize {
 /// changes with A even within 1/sqrt(inputs) of 0, those that share a budget with rows and columns of about the length 1.
 fn first(name: &str, shape: &[usize], method: Method, bias: &[f32], rng: &mut ChaCha8Rng) -> Vec<f32> {
     let count = shape.iter().product();
-    let mut even = |within: f32| (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * within).collect();
+    let mut even = |bound: f32| low_rank::even(count, bound, rng);
     let inputs = shape.last().copied().unwrap_or(1) as f32;
     match (name.rsplit('.').next().unwrap_or_default(), method) {
         _ if name == port::HEAD[1] => bias.to_vec(),

@@ -22,12 +22,10 @@ use crate::click::{Progress, TrainOptions};
 use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::examples::{Examples, Window};
+use crate::low_rank;
 use crate::net::Parameter;
-use crate::optimizer::{AdamW, Pace};
+use crate::optimizer::{AdamW, LONGEST_GRADIENT, Pace};
 use crate::runtime::Runtime;
-
-/// The length of a step's gradient, at most (Pascanu et al. 2013).
-const LONGEST_GRADIENT: f64 = 1.0;
 
 /// Tokens that are computed together, if no text is longer.
 const TOKENS: usize = 512;
@@ -392,8 +390,7 @@ fn first(name: &str, [rows, columns]: [usize; 2], rng: &mut ChaCha8Rng) -> Vec<f
     if !name.ends_with("lora_A") {
         return vec![0.0; rows * columns];
     }
-    let scale = 1.0 / (columns as f32).sqrt();
-    (0..rows * columns).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * scale).collect()
+    low_rank::even(rows * columns, 1.0 / (columns as f32).sqrt(), rng)
 }
 
 /// ln(1 + exp(x)).
