@@ -46,8 +46,10 @@ impl Texts {
         let Some(tune) = &mut self.tune else {
             return Err(no_synonyms());
         };
-        if schema.fields().len() != 2 {
-            return Err(refused(format!("has {} columns", schema.fields().len()), "select a word and what it may give way to"));
+        let count = schema.fields().len();
+        if count != 2 {
+            let columns = if count == 1 { "column" } else { "columns" };
+            return Err(refused(format!("has {count} {columns}"), "select a word and what it may give way to"));
         }
         if let Some(field) = schema.fields().iter().find(|field| !Type::Text.accepts(field.data_type())) {
             return Err(Error::WrongType {
