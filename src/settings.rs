@@ -130,7 +130,7 @@ impl Settings {
         Self { values: defaults.clone(), defaults }
     }
 
-    /// Sets a value; returns the setting's canonical name and value when the client must be told.
+    /// Sets a value.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let setting = find(name)?;
         let value = check(setting, value)?;
