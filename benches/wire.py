@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The server beside a PostgreSQL of its own on the same machine, each asked by the same program over the same table.
 
-`--measure asyncpg`, `psql` and `adbc` fetch two million rows of eight columns: in binary, as text through psql, by binary COPY into Arrow.
-`clients` has 200 connections ask small queries at once, and gives the wait of the slowest hundredth. `connect` opens connections one after
+`--measure asyncpg`, `psql` and `adbc` fetch two million rows of eight columns: in binary, as text through psql, by binary COPY into Arrow, and
+`copy` reads the bytes of the same COPY and does nothing with them. The servers take turns. `busy` and `peer_busy` are the share of the time in
+which the client itself computed: near 1 the client is what is measured, and no server can be much faster. `clients` has 200 connections ask small queries at once, and gives the wait of the slowest hundredth. `connect` opens connections one after
 the other. `idle` is the memory of a connection that does nothing: of the server's process, and of PostgreSQL's process for it, where memory
 that processes share counts in parts. /proc is read, so this needs Linux.
 """
@@ -16,17 +17,20 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 from pathlib import Path
 
 import run
 import server
 
-ROWS, CLIENTS, QUERIES, CONNECTIONS = 2_000_000, 200, 25, 400
+ROWS, ROUNDS, CLIENTS, QUERIES, CONNECTIONS = 2_000_000, 8, 200, 25, 400
 COLUMNS = "id, number, price, rating, name, at, day, ok"
 TABLE = "CREATE TABLE wire (id bigint, number integer, price double precision, rating real, name text, at timestamp, day date, ok boolean)"
 
@@ -129,14 +133,46 @@ def adbc_rows(url):
         return rows, time.perf_counter() - started
 
 
-FETCH = {"asyncpg": asyncpg_rows, "psql": psql_rows, "adbc": adbc_rows}
+def copy_rows(url):
+    """The bytes of a COPY as they come. The rows are counted by the tag at the end."""
+    address = urllib.parse.urlsplit(url)
+
+    def message(body, kind=b""):
+        return kind + struct.pack(">i", len(body) + 4) + body
+
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        version, names = struct.pack(">i", 3 << 16), b"user\0bench\0database\0" + address.path[1:].encode()
+        connection.sendall(message(version + names + b"\0\0"))
+        buffer = memoryview(bytearray(1 << 20))
+
+        def until_ready():
+            tail = b""
+            while not tail.endswith(b"Z\0\0\0\5I"):
+                size = connection.recv_into(buffer)
+                if size == 0:
+                    raise run.Problem("the connection ended before the rows did")
+                tail = (tail + bytes(buffer[max(0, size - 32) : size]))[-32:]
+            return tail
+
+        until_ready()
+        started = time.perf_counter()
+        connection.sendall(message(f"COPY (SELECT {COLUMNS} FROM wire) TO STDOUT (FORMAT binary)\0".encode(), b"Q"))
+        tag = until_ready()
+        seconds = time.perf_counter() - started
+    return int(tag.rpartition(b"COPY ")[2].partition(b"\0")[0]), seconds
 
 
-def rows_per_second(url, measure):
+FETCH = {"asyncpg": asyncpg_rows, "psql": psql_rows, "adbc": adbc_rows, "copy": copy_rows}
+
+
+def fetched(url, measure):
+    """Rows per second, and the share of the time in which the client computed."""
+    before = os.times()
     rows, seconds = FETCH[measure](url)
     if rows != ROWS:
         raise run.Problem(f"{measure} got {rows} rows, not {ROWS}")
-    return rows / seconds
+    after = os.times()
+    return rows / seconds, (sum(after[:4]) - sum(before[:4])) / seconds
 
 
 def slowest_hundredth(url):
@@ -229,22 +265,25 @@ def main():
                 "peer": f"postgresql://bench@127.0.0.1:{peer.port}/postgres",
             }
             processes = {"stratagem": lambda: [ours.process.pid], "peer": lambda: children(peer.pid)}
-            found = {}
-            for side, url in urls.items():
-                measured = []
-                for _ in range(3):
+            measured, busy = {side: [] for side in urls}, {side: [] for side in urls}
+            # the first round warms the files and the program
+            for round in range(ROUNDS if arguments.measure in FETCH else 3):
+                for side, url in urls.items():
                     if arguments.measure in FETCH:
-                        measured.append(rows_per_second(url, arguments.measure))
+                        found, share = fetched(url, arguments.measure)
+                        busy[side].append(share)
                     elif arguments.measure == "clients":
-                        measured.append(slowest_hundredth(url))
+                        found = slowest_hundredth(url)
                     elif arguments.measure == "connect":
-                        measured.append(connect_ms(url))
+                        found = connect_ms(url)
                     else:
-                        measured.append(idle_kib(url, processes[side]))
-                    print(f"wire: {side}: {measured[-1]:.4g}", file=sys.stderr)
-                # the first run warms the files and the program
-                found[side] = statistics.median(measured[1:])
-            print(json.dumps({"stratagem": found["stratagem"], "peer": found["peer"]}))
+                        found = idle_kib(url, processes[side])
+                    measured[side].append(found)
+                    print(f"wire: round {round}, {side}: {found:.4g}", file=sys.stderr)
+            told = {side: statistics.median(found[1:]) for side, found in measured.items()}
+            if arguments.measure in FETCH:
+                told |= {"busy": statistics.median(busy["stratagem"][1:]), "peer_busy": statistics.median(busy["peer"][1:])}
+            print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ pub static DECLARATION: Function = Function {
             .or("1"),
         Parameter::value("calibration", Type::Text, "Correction of the probabilities on the held-out rows: `none`, `temperature` or `isotonic`.")
             .or("'none'"),
-        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 5 for the n-grams of a text model; 1, and no more, for an encoder or a language model that is trained.").or("NULL"),
+        Parameter::value("ensembles", Type::Integer, "Nets trained with seeds of their own, whose logits are averaged. NULL is 3; 5 for the n-grams of a text model, of which the last is linear where there are no more than `embedding_dim` classes; 1, and no more, for an encoder or a language model that is trained.").or("NULL"),
         Parameter::value("trials", Type::Integer, "Settings to try: the given one, then random ones near it. The best one is kept.").or("1"),
         Parameter::value("split", Type::Text, "Which rows are held out: `random`, `time` (the last ones by `split_col`) or `column` (where `split_col` is true).")
             .or("'random'"),
@@ -230,7 +230,8 @@ pub static DECLARATION: Function = Function {
            With `task => 'text_classification'` the query has two columns, a text and its class (text, a whole number or a boolean), and `ai.classify(text, \
            model => ...)` then gives the class of a text. A list of labels (text[]) makes a model that gives each text none, one or several of them. The net is that of \
            `dcnv2`; its loss is the cross-entropy of the classes, which `validation_loss` \
-           shows. With `regression` the second column is a number, and `ai.estimate` gives it; the loss is the squared error over the variance. With another \
+           shows. Of n-grams the last net of the ensemble is a linear model, which counts as much as the others together or, where the held-out rows \
+           are the worse for it, nothing. With `regression` the second column is a number, and `ai.estimate` gives it; the loss is the squared error over the variance. With another \
            `method` than `head` the encoder learns too: its step is one of AdamW with the length of the gradient held to 1, on batches \
            of texts of about one length (16 texts, 32 from 2048 rows up). `value_dropout` and the sizes of nets mean nothing to it, and ensembles \
            and trials are not for it. `ml.evaluations` then counts the weights, `parameters` and `trainable_parameters`. \

@@ -5,6 +5,7 @@
 //! encoder of its own is made by [`crate::encoder::tune`].
 
 mod judge;
+mod linear;
 mod model;
 mod ngrams;
 mod ready;

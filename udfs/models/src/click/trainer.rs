@@ -442,7 +442,8 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn threads(count: usize) -> Result<ThreadPool> {
+/// As many threads as an option says.
+pub(crate) fn threads(count: usize) -> Result<ThreadPool> {
     let name = |number| format!("train-{number}");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
     pool.map_err(|e| Error::Runtime { reason: format!("the threads of the training cannot be started: {e}") })

@@ -495,6 +495,11 @@ impl Places {
         out.extend(summands.map(|s| Use { row: s.place, start: s.start(stride, width) as u32, weight: s.weight * scale }));
     }
 
+    /// Every summand of the pooled fields, row after row: the row, its place in the table and the weight.
+    pub(crate) fn summands(&self) -> impl Iterator<Item = (usize, usize, f32)> + '_ {
+        self.pooled.iter().map(|summand| (summand.row as usize, summand.place as usize, summand.weight))
+    }
+
     /// Every use of a row of the table by a history, where its share of the gradient begins.
     pub(crate) fn history_uses(&self, stride: usize, scale: f32, out: &mut Vec<Use>) {
         out.clear();

@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::click::{Metric, TrainOptions, Trained};
+use crate::click::{Metric, Split, TrainOptions, Trained};
 use crate::error::{Error, Result};
 use crate::examples::{Block, Examples};
 use crate::model::Model;
@@ -104,6 +104,37 @@ fn what_cannot_be_learned_from_is_refused_with_a_count() {
     ] {
         let refused = refusal(&texts, &CLASSES, options);
         assert!(matches!(&refused, Error::InvalidOption { option, .. } if option == name), "{refused}");
+    }
+}
+
+/// The last of several nets stands for a linear model, and gives what that gave for the held-out rows when it was fitted.
+#[test]
+fn a_saved_model_is_as_good_as_its_evaluation_says() {
+    let texts = texts(400);
+    // one in eight has the wrong class
+    let texts: Vec<(String, usize)> =
+        texts.into_iter().enumerate().map(|(row, (text, class))| (text, (class + row / 3 % 8 / 7) % 3)).collect();
+    let marks: Vec<f64> = (0..400).map(|row| f64::from(u8::from(row % 5 == 0))).collect();
+    let (batch, _) = grams(texts.iter().map(|(text, _)| text.as_str()));
+    let labels: Vec<f32> = texts.iter().flat_map(|(_, class)| (0..3).map(|own| f32::from(u8::from(own == *class)))).collect();
+    let examples = Examples::new(columns("text", None), &Block { batch, labels, split: marks.clone() }, 0);
+    let held: Vec<&(String, usize)> = texts.iter().zip(&marks).filter(|(_, mark)| **mark > 0.5).map(|(text, _)| text).collect();
+    for (ensembles, several) in [(2, false), (3, true)] {
+        let options = TrainOptions { split: Split::Column, ensembles, ..usual() };
+        let task = if several { Task::Labels } else { Task::Class };
+        let trained = trained(&examples, &options, Text { task, ..text(&CLASSES, None) }).unwrap();
+        let linear = trained.weights.members.last().unwrap();
+        let others = linear.parameters.iter().filter(|parameter| !parameter.name.starts_with("head."));
+        assert!(others.flat_map(|parameter| &parameter.values).all(|value| *value == 0.0));
+        assert!(linear.table.iter().any(|value| *value != 0.0));
+        let shares = trained.text_model().unwrap().shares(&grams(held.iter().map(|(text, _)| text.as_str())).0).unwrap();
+        let loss = shares.chunks(3).zip(&held).map(|(shares, (_, class))| {
+            let of = |label: usize| if label == *class { shares[label].ln() } else { (1.0 - shares[label]).ln() };
+            f64::from(if several { -(0..3).map(of).sum::<f32>() / 3.0 } else { -shares[*class].ln() })
+        });
+        let loss = loss.sum::<f64>() / held.len() as f64;
+        let Kind::Text(kind) = trained.kind() else { panic!("a text model") };
+        assert!((kind.evaluation.as_ref().unwrap().get("logloss").unwrap() - loss).abs() < 1e-4, "{loss} {:?}", kind.evaluation);
     }
 }
 

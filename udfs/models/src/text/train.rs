@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::ngrams::ngrams;
 use super::ready::{Ready, ready};
-use super::{Held, Task, Text, judge};
+use super::{Held, Task, Text, judge, linear};
 use crate::click::model;
 use crate::click::target::Target;
 use crate::click::trainer::{self, Job, Outcome};
@@ -93,10 +93,14 @@ pub fn train(
     let net = model::net(&encoding, &options);
     let kept = first.kept.clone();
     let mut outcomes = vec![first];
-    for member in 1..options.ensembles {
+    let linear = linear::fits(&net, &options);
+    for member in 1..options.ensembles - u32::from(linear) {
         let own = TrainOptions { seed: options.seed.wrapping_add(u64::from(member)), ..options.clone() };
         let stamp = Progress { trial: kept.trial, member: member + 1, ..Progress::default() };
         outcomes.push(trainer::fit(&job, &own, &net, None, &stamp, &mut on_epoch)?);
+    }
+    if linear {
+        linear::join(&job, &net, &options, task, &mut outcomes)?;
     }
     let labels = match (task, outcomes.first()) {
         (Task::Number { mean, scale }, Some(first)) => first.labels.iter().map(|label| (f64::from(*label) * scale + mean) as f32).collect(),
@@ -124,7 +128,7 @@ pub fn train(
 }
 
 /// What the mean of the nets gives for the held-out rows.
-fn held(outcomes: &[Outcome], labels: Vec<f32>) -> Held {
+pub(super) fn held(outcomes: &[Outcome], labels: Vec<f32>) -> Held {
     let share = 1.0 / outcomes.len() as f32;
     let count = outcomes.first().map_or(0, |outcome| outcome.logits.len());
     let values = (0..count).map(|at| outcomes.iter().map(|outcome| outcome.logits[at] * share).sum()).collect();
