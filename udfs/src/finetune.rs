@@ -135,6 +135,7 @@ pub static DECLARATION: Function = Function {
         Parameter::value("accumulation", Type::Integer, "For an encoder that is trained: the batches whose gradients are summed before a step. NULL is 1.").or("NULL"),
         Parameter::value("layer_decay", Type::Double, "For an encoder that is trained: the learning rate of a layer over that of the one above; the embeddings are below the first layer. NULL is 1.").or("NULL"),
         Parameter::value("r_drop", Type::Double, "For classes by an encoder that is trained: every text is read twice, each time with a dropout of its own, and what the two differ in counts this much (Liang et al. 2021). NULL is 0.").or("NULL"),
+        Parameter::value("precision", Type::Text, "For an encoder or a language model that is trained: what matrices are multiplied in, `float32` or, on a GPU, `bfloat16`; weights, sums and gradients are floats of 32 bits with either. NULL is `float32`.").or("NULL"),
         Parameter::value("word_dropout", Type::Double, "For an encoder that is trained: the share of the words of a text that are left out, others each time that it is learned from (Wei and Zou 2019). NULL is 0.").or("NULL"),
         Parameter::value("word_swap", Type::Double, "The same for words that change their place with another word of the text. NULL is 0.").or("NULL"),
         Parameter::value("word_synonyms", Type::Double, "The share of the words with one of the `synonyms` that give way to it. NULL is 0.1.").or("NULL"),
@@ -437,6 +438,7 @@ impl Training {
     fn of_texts(models: &Models, name: ModelName, arguments: &Constants, schema: &Schema, query: &str) -> Result<Self, Error> {
         let plan = texts::Plan::new(models, arguments)?;
         let options = options(arguments, 1, plan.usual())?;
+        models.check_precision(options.precision)?;
         let split = split(arguments, &options, schema)?;
         let (texts, labels, columns) = plan.columns(models, arguments, schema, split)?;
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
@@ -475,6 +477,7 @@ impl Training {
             });
         }
         let options = options(arguments, 1, LanguageTune::options(objective))?;
+        models.check_precision(options.precision)?;
         let split = split(arguments, &options, schema)?;
         let (language, label, columns) = Language::new(models, objective, arguments, schema, split)?;
         let mark = split.filter(|_| options.split == Split::Column).map(|split| schema.field(split).name().clone());
@@ -643,6 +646,7 @@ fn options(arguments: &Constants, labels: usize, usual: TrainOptions) -> Result<
         metric: arguments.text("metric")?.parse()?,
         patience: count("patience")?,
         history: arguments.optional_text("history").map(pair).transpose()?,
+        precision: arguments.optional_text("precision").map_or(Ok(usual.precision), str::parse)?,
         // Any bigint is a seed.
         seed: arguments.whole("seed").ok_or_else(|| needed("seed"))?.cast_unsigned(),
         threads: 0,

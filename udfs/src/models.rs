@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use stratagem_models::click::Precision;
 pub use stratagem_models::click::Start;
 use stratagem_models::encoder;
 use stratagem_models::encoder::tune::{Base, Explainer, Tune};
@@ -174,6 +175,11 @@ impl Models {
     /// The prompt templates.
     pub fn prompts(&self) -> &Prompts {
         &self.prompts
+    }
+
+    /// Checks that models can be trained in a precision, before rows are read for it.
+    pub(crate) fn check_precision(&self, precision: Precision) -> Result<()> {
+        if precision == Precision::Float32 { Ok(()) } else { self.runtime()?.check_precision(precision) }
     }
 
     /// The runtime, loaded now if it was not before. A failure is not remembered: the library may be there the next time.

@@ -24,7 +24,7 @@ use self::model::Weights;
 pub use self::model::{ClickModel, Scores};
 pub(crate) use self::model::{Nets, Stored, net};
 pub(crate) use self::options::choices;
-pub use self::options::{Calibrate, Metric, ModelType, Schedule, Split, TrainOptions};
+pub use self::options::{Calibrate, Metric, ModelType, Precision, Schedule, Split, TrainOptions};
 use self::split::Parts;
 pub use self::start::Start;
 use self::target::Target;

@@ -144,6 +144,8 @@ pub struct Graph {
     outputs: Vec<(String, Tensor)>,
     names: HashSet<String>,
     scalars: HashMap<u32, Tensor>,
+    /// Whether products are of numbers in bfloat16.
+    short: bool,
 }
 
 impl Graph {
@@ -156,6 +158,7 @@ impl Graph {
             outputs: Vec::new(),
             names: HashSet::new(),
             scalars: HashMap::new(),
+            short: false,
         }
     }
 
@@ -363,6 +366,13 @@ impl Graph {
         let softplus = self.softplus(logits)?;
         let product = self.mul(logits, labels)?;
         self.sub(softplus, product)
+    }
+
+    /// Multiplies matrices in bfloat16: each factor is rounded before a product, whose result is a float again. All else stays as it is (mixed
+    /// precision, Micikevicius et al. 2018; the exponents of bfloat16 are those of a float, so the loss needs no scale). For a GPU: the runtime has no
+    /// such products on the CPU.
+    pub(crate) fn shorten_products(&mut self) {
+        self.short = true;
     }
 
     /// The finished graph as the bytes of an ONNX model. Operations that no output needs are left out.

@@ -15,6 +15,7 @@ pub(crate) mod data_type {
     pub(crate) const FLOAT16: i32 = 10;
     pub(crate) const DOUBLE: i32 = 11;
     pub(crate) const UINT64: i32 = 13;
+    pub(crate) const BFLOAT16: i32 = 16;
 }
 
 /// `AttributeProto.AttributeType`: kinds of attributes in use.

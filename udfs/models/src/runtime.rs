@@ -10,6 +10,7 @@ use ort::ep::{CUDA, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use crate::click::Precision;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape};
 
@@ -118,6 +119,16 @@ impl Runtime {
     /// Whether graphs run on the CPU.
     pub(crate) fn is_cpu(&self) -> bool {
         self.device == Device::Cpu
+    }
+
+    /// Checks that matrices can be multiplied in a precision.
+    ///
+    /// Errors: [`Error::InvalidOption`] where that needs a GPU.
+    pub fn check_precision(&self, precision: Precision) -> Result<()> {
+        if precision == Precision::Float32 || !self.is_cpu() {
+            return Ok(());
+        }
+        Err(Error::option("precision", format!("{precision} needs a GPU, and models are trained on the CPU here")))
     }
 
     /// Why the device in use is not the one asked for, as a sentence.

@@ -30,7 +30,7 @@ const NGRAM: &str = "ngram";
 pub(super) const TASKS: [&str; 4] = ["text_classification", "token_classification", "similarity", "regression"];
 
 /// Arguments that are for text models only.
-pub(super) const OWN: [&str; 11] = [
+pub(super) const OWN: [&str; 12] = [
     "method",
     "rank",
     "alpha",
@@ -39,6 +39,7 @@ pub(super) const OWN: [&str; 11] = [
     "accumulation",
     "layer_decay",
     "r_drop",
+    "precision",
     "word_dropout",
     "word_swap",
     "word_synonyms",

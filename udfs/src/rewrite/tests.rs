@@ -64,7 +64,7 @@ async fn named_arguments_stand_in_any_order_and_both_spellings() {
 
 #[tokio::test]
 async fn defaults_are_filled_in_and_a_query_becomes_a_subquery() {
-    const BEFORE: &str = "NULL, NULL, 'ctr', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
+    const BEFORE: &str = "NULL, NULL, 'ctr', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
     const AFTER: &str = "NULL, NULL, 2, '128, 64', 4, NULL, 0.1, NULL, NULL, 0.01, 0, NULL, 10, NULL, 0, 0, 1, 1, 'none', NULL, 1, 'random', NULL, 0.1, true, 'logloss', 3";
     becomes(
         "SELECT * FROM finetune(label => 'click', query => $$SELECT a FROM c;$$, model => 'ctr', seed => 7)",

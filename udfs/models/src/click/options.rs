@@ -49,6 +49,23 @@ choices! {
 }
 
 choices! {
+    /// What matrices are multiplied in when an encoder or a language model is trained.
+    Precision, "precision":
+    /// Floats of 32 bits.
+    Float32 = "float32",
+    /// bfloat16, with weights, sums and gradients in floats of 32 bits: on a GPU.
+    Bfloat16 = "bfloat16"
+}
+
+// Of versions that were made before there was a choice.
+#[allow(clippy::derivable_impls, reason = "the macro makes the enum")]
+impl Default for Precision {
+    fn default() -> Self {
+        Self::Float32
+    }
+}
+
+choices! {
     /// How probabilities are corrected on the held-out rows.
     Calibrate, "calibration":
     /// They are not.
@@ -148,6 +165,9 @@ pub struct TrainOptions {
     pub patience: u32,
     /// For din: the list column and the column it is attended with; `None` finds them.
     pub history: Option<(String, String)>,
+    /// What matrices are multiplied in when an encoder or a language model is trained.
+    #[serde(default)]
+    pub precision: Precision,
     /// Seed of the split, the order of the rows and the first weights.
     pub seed: u64,
     /// Threads; 0 is one per core. The model does not depend on it.
@@ -188,6 +208,7 @@ impl Default for TrainOptions {
             metric: Metric::Logloss,
             patience: 3,
             history: None,
+            precision: Precision::Float32,
             seed: 0,
             threads: 0,
         }

@@ -1,6 +1,6 @@
 //! From our operations to ONNX nodes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Dim, Element, Graph, Node, Op, Origin, Shape, Tensor, Value, infer};
 use crate::onnx::{
@@ -30,6 +30,8 @@ struct Lowering<'g> {
     nodes: Vec<NodeProto>,
     /// Axes, sizes and shapes, by value: equal ones are one constant.
     integers: BTreeMap<Vec<i64>, String>,
+    /// Values that have been rounded for a product.
+    short: HashSet<String>,
 }
 
 impl<'g> Lowering<'g> {
@@ -42,7 +44,7 @@ impl<'g> Lowering<'g> {
             };
             names.insert(Tensor(index), name);
         }
-        Self { graph, names, nodes: Vec::new(), integers: BTreeMap::new() }
+        Self { graph, names, nodes: Vec::new(), integers: BTreeMap::new(), short: HashSet::new() }
     }
 
     fn finish(mut self) -> GraphProto {
@@ -120,6 +122,7 @@ impl<'g> Lowering<'g> {
                 return self.push("ConstantOfShape", vec![shape], output, Vec::new());
             }
             Op::Count(axes) => return self.count(&input[0], axes, output),
+            Op::Gemm { .. } | Op::MatMul { .. } if self.graph.short => return self.short(&node.op, &input, output),
             Op::Split { sizes, .. } => input.push(self.sizes(sizes)),
             Op::Slice { axis, start, end } => input.extend([*start, *end, *axis].map(|value| self.sizes(&[value]))),
             Op::Pad { axis, before, after } => {
@@ -171,6 +174,22 @@ impl<'g> Lowering<'g> {
         self.push("Unsqueeze", vec![factors.clone(), last], vec![name("factors")], Vec::new());
         self.push("Mul", vec![name("blocks"), name("factors")], vec![name("products")], Vec::new());
         self.push("Reshape", vec![name("products"), whole], output, Vec::new());
+    }
+
+    /// A product in bfloat16.
+    fn short(&mut self, product: &Op, input: &[String], output: Vec<String>) {
+        let to = |element: i32| vec![AttributeProto::int("to", i64::from(element))];
+        let mut rounded = Vec::new();
+        for value in input {
+            let name = format!("_{value}_short");
+            if self.short.insert(value.clone()) {
+                self.push("Cast", vec![value.clone()], vec![name.clone()], to(data_type::BFLOAT16));
+            }
+            rounded.push(name);
+        }
+        let result = format!("_{}_product", output[0]);
+        self.push(op_type(product), rounded, vec![result.clone()], attributes(product));
+        self.push("Cast", vec![result], output, to(data_type::FLOAT));
     }
 
     fn count(&mut self, x: &str, axes: &[usize], output: Vec<String>) {

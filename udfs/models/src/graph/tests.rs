@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use prost::Message;
 
 use super::*;
@@ -60,4 +62,35 @@ fn the_model_keeps_symbols_and_leaves_out_what_no_output_needs() {
     assert_eq!(dims, [Dimension::Name("n".to_owned()), Dimension::Size(2)]);
     let outputs = run(&runtime(), &graph, &[("x", Feed::Floats(vec![1, 2], vec![-1.0, 2.0]))]);
     assert_eq!(outputs, [[0.0, 2.0], [0.0, 2.0]]);
+}
+
+/// On a GPU only can such a graph run, so this is about its form.
+#[test]
+fn products_are_of_short_numbers_where_that_is_asked_for() {
+    let mut graph = Graph::new("short");
+    let x = input(&mut graph, "x", &["n".into(), 4.into()]);
+    let w = input(&mut graph, "w", &[4.into(), 3.into()]);
+    let b = input(&mut graph, "b", &[3.into()]);
+    let y = graph.gemm(x, w, Some(b)).unwrap();
+    let y = graph.relu(y).unwrap();
+    let z = graph.matmul_transposed(y, w).unwrap();
+    graph.output("z", z).unwrap();
+    graph.shorten_products();
+    let proto = graph.proto().graph.unwrap();
+    let casts: HashMap<&str, (&str, i64)> = proto
+        .node
+        .iter()
+        .filter(|node| node.op_type == "Cast")
+        .map(|node| (node.output[0].as_str(), (node.input[0].as_str(), node.attribute[0].i)))
+        .collect();
+    // each value once, though w is a factor of both
+    assert_eq!(casts.len(), 4 + 2, "{casts:?}");
+    let products: Vec<_> = proto.node.iter().filter(|node| ["Gemm", "FusedMatMul"].contains(&node.op_type.as_str())).collect();
+    let sources: Vec<Vec<&str>> = products.iter().map(|node| node.input.iter().map(|input| casts[input.as_str()].0).collect()).collect();
+    assert_eq!((sources[0].clone(), sources[1][1]), (vec!["x", "w", "b"], "w"));
+    assert!(products.iter().flat_map(|node| &node.input).all(|input| casts[input.as_str()].1 == 16));
+    for product in &products {
+        assert!(casts.values().any(|(input, to)| *input == product.output[0] && *to == 1), "the result is a float again");
+    }
+    assert_eq!(proto.output[0].name, "z");
 }

@@ -18,7 +18,7 @@ use super::step::Fed;
 use super::{Base, Method};
 use crate::click::split::Parts;
 use crate::click::trainer::{Stream, random};
-use crate::click::{Progress, TrainOptions};
+use crate::click::{Precision, Progress, TrainOptions};
 use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::examples::{Block, Examples, Window};
@@ -82,7 +82,11 @@ impl<'a> Trainer<'a> {
         let plan = Plan { config, tune, task: *task, outputs };
         let mut known = base.weights(&text.classes)?;
         let words = known.remove(WORDS).ok_or_else(|| Error::graph("an encoder without words"))?;
-        let net::Training { graph, weights, masks } = plan.training(options.dropout > 0.0, options.adversarial > 0.0)?;
+        let net::Training { mut graph, weights, masks } = plan.training(options.dropout > 0.0, options.adversarial > 0.0)?;
+        runtime.check_precision(options.precision)?;
+        if options.precision == Precision::Bfloat16 {
+            graph.shorten_products();
+        }
         let mut rng = random(options.seed, Stream::Weights);
         let mut weight = |weight: net::Weight| -> Result<(Parameter, bool)> {
             let net::Weight { name, shape, trained } = weight;

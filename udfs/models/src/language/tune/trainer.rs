@@ -18,7 +18,7 @@ use super::pack::{Packed, Sequence};
 use super::{Base, Objective};
 use crate::click::split::Parts;
 use crate::click::trainer::{Stream, random};
-use crate::click::{Progress, TrainOptions};
+use crate::click::{Precision, Progress, TrainOptions};
 use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::examples::{Examples, Window};
@@ -126,7 +126,11 @@ impl<'a> Trainer<'a> {
         // Blocks of 8 bits are what the CPU knows.
         let frozen = if runtime.is_cpu() { Cow::Borrowed(&base.frozen) } else { Cow::Owned(base.frozen.floats()) };
         let score = net::scoring(facts, &frozen, tune)?;
-        let Net { graph, trainable, frozen: kept, masks } = net::training(facts, &frozen, tune, objective, options.dropout > 0.0)?;
+        let Net { mut graph, trainable, frozen: kept, masks } = net::training(facts, &frozen, tune, objective, options.dropout > 0.0)?;
+        runtime.check_precision(options.precision)?;
+        if options.precision == Precision::Bfloat16 {
+            graph.shorten_products();
+        }
         let mut rng = random(options.seed, Stream::Weights);
         let first = |net::Trainable { name, shape }: net::Trainable| -> Result<Parameter> {
             let Some(start) = &base.start else {
