@@ -9,6 +9,13 @@ use datafusion::logical_expr::{Signature, TypeSignature, Volatility};
 use crate::error::{Error, Result};
 use crate::metric;
 
+mod routine;
+mod types;
+
+pub use routine::{Argument, Routine, routines};
+pub use types::Type;
+pub(crate) use types::sql_type;
+
 /// What a function is to SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -35,138 +42,6 @@ pub enum Role {
     Side,
     /// A model: `'ctr'`, `'ctr@3'` or `'ctr@champion'`.
     Model,
-}
-
-/// The SQL type of an argument or result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
-    /// `text`
-    Text,
-    /// `boolean`
-    Boolean,
-    /// `integer`, 32 bits
-    Integer,
-    /// `bigint`, 64 bits
-    BigInt,
-    /// `double precision`
-    Double,
-    /// `timestamp with time zone`
-    Timestamp,
-    /// Any integer, decimal or floating-point type.
-    Number,
-    /// A number, or a `boolean` that counts as 0 or 1.
-    Outcome,
-    /// `boolean`, or a number that is 0 or 1.
-    Label,
-    /// Any type that is not a list or a row.
-    Any,
-    /// The same, for values that are only compared, such as those that group rows.
-    Group,
-    /// The same, where numbers are measured and other values are compared.
-    Mixed,
-    /// `double precision[]`; any list of numbers is one.
-    Doubles,
-    /// `real[]`; any list of numbers is one.
-    Reals,
-    /// `text[]`
-    Texts,
-    /// `text` or a list of numbers.
-    TextOrReals,
-    /// Spans of characters: a list of rows.
-    Spans,
-    /// A row of named columns.
-    Row,
-    /// A query.
-    Query,
-}
-
-impl Type {
-    /// The type in a user's words.
-    pub fn sql(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Boolean => "boolean",
-            Self::Integer => "integer",
-            Self::BigInt => "bigint",
-            Self::Double => "double precision",
-            Self::Timestamp => "timestamp with time zone",
-            Self::Number => "number",
-            Self::Outcome => "number or boolean",
-            Self::Label => "boolean or 0/1",
-            Self::Any | Self::Group | Self::Mixed => "any",
-            Self::Doubles => "double precision[]",
-            Self::Reals => "real[]",
-            Self::Texts => "text[]",
-            Self::TextOrReals => "text or real[]",
-            Self::Spans => "record[]",
-            Self::Row => "row",
-            Self::Query => "query",
-        }
-    }
-
-    /// The PostgreSQL type that stands for it in the catalog.
-    pub fn pg(self) -> &'static str {
-        match self {
-            Self::Number => "double precision",
-            Self::Label | Self::Outcome | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals | Self::Spans => "any",
-            Self::Row => "record",
-            Self::Query => "text",
-            other => other.sql(),
-        }
-    }
-
-    /// Whether a value of this engine type is accepted; an untyped NULL or parameter always is.
-    pub fn accepts(self, actual: &DataType) -> bool {
-        if actual.is_null() {
-            return true;
-        }
-        match self {
-            Self::Text | Self::Query => is_text(actual),
-            Self::Boolean => *actual == DataType::Boolean,
-            Self::Integer | Self::BigInt => actual.is_integer(),
-            Self::Double | Self::Number => actual.is_numeric(),
-            Self::Timestamp => matches!(actual, DataType::Timestamp(..)),
-            Self::Label | Self::Outcome => *actual == DataType::Boolean || actual.is_numeric(),
-            Self::Any | Self::Group | Self::Mixed => !actual.is_nested(),
-            Self::Doubles | Self::Reals => item(actual).is_some_and(|item| item.is_numeric() || item.is_null()),
-            Self::Texts => item(actual).is_some_and(|item| is_text(item) || item.is_null()),
-            Self::TextOrReals => is_text(actual) || Self::Reals.accepts(actual),
-            Self::Row | Self::Spans => true,
-        }
-    }
-
-    /// The engine's type of a result.
-    pub(crate) fn arrow(self) -> DataType {
-        match self {
-            Self::Boolean => DataType::Boolean,
-            Self::Integer => DataType::Int32,
-            Self::BigInt => DataType::Int64,
-            Self::Double | Self::Number | Self::Label | Self::Outcome => DataType::Float64,
-            Self::Timestamp => DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into())),
-            Self::Doubles => DataType::new_list(DataType::Float64, true),
-            Self::Reals => DataType::new_list(DataType::Float32, true),
-            Self::Texts => DataType::new_list(DataType::Utf8, true),
-            Self::Text | Self::Query | Self::Row | Self::Any | Self::Group | Self::Mixed | Self::TextOrReals | Self::Spans => {
-                DataType::Utf8
-            }
-        }
-    }
-}
-
-/// The type of a list's items.
-fn item(actual: &DataType) -> Option<&DataType> {
-    match actual {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type()),
-        _ => None,
-    }
-}
-
-fn is_text(actual: &DataType) -> bool {
-    match actual {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
 }
 
 /// Whether an argument may be left out.
@@ -388,37 +263,6 @@ impl Function {
     }
 }
 
-/// An engine type in SQL's words: `bigint`, `text`, `double precision[]`.
-pub(crate) fn sql_type(actual: &DataType) -> String {
-    match actual {
-        DataType::Null => "NULL".to_owned(),
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
-        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".to_owned(),
-        DataType::Float16 | DataType::Float32 => "real".to_owned(),
-        DataType::Float64 => "double precision".to_owned(),
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => "numeric".to_owned(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
-        DataType::Date32 | DataType::Date64 => "date".to_owned(),
-        DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
-        DataType::Timestamp(_, None) => "timestamp".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
-        DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".to_owned(),
-        DataType::Dictionary(_, values) => sql_type(values),
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item) => format!("{}[]", sql_type(item.data_type())),
-        DataType::Struct(_) => "a row".to_owned(),
-        DataType::Map(..) => "a map".to_owned(),
-        DataType::RunEndEncoded(_, values) => sql_type(values.data_type()),
-        DataType::Union(..) => "a union".to_owned(),
-    }
-}
-
 /// All functions, by name.
 pub fn functions() -> &'static [&'static Function] {
     static SORTED: LazyLock<Vec<&'static Function>> = LazyLock::new(|| {
@@ -483,72 +327,6 @@ pub fn function(name: &str) -> Option<&'static Function> {
     functions().iter().copied().find(|function| function.name == name)
 }
 
-/// A function as the catalog shows it (`pg_proc`, `\df`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Routine {
-    /// The schema, if it has one of its own (`ml`).
-    pub schema: Option<&'static str>,
-    /// The name without the schema.
-    pub name: &'static str,
-    /// What it is to SQL.
-    pub kind: Kind,
-    /// Its arguments.
-    pub arguments: Vec<Argument>,
-    /// The result type; `record` for rows.
-    pub result: &'static str,
-    /// Name and type of each column, for a table function.
-    pub columns: Vec<(&'static str, &'static str)>,
-    /// The comment: summary and documentation.
-    pub docs: String,
-}
-
-/// An argument as the catalog shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Argument {
-    /// Its name.
-    pub name: &'static str,
-    /// The PostgreSQL type.
-    pub data_type: &'static str,
-    /// The default as SQL; `NULL` for one that may be left out.
-    pub default: Option<&'static str>,
-    /// What it is for.
-    pub docs: &'static str,
-}
-
-/// All functions as the catalog shows them.
-pub fn routines() -> Vec<Routine> {
-    functions().iter().map(|function| routine(function)).collect()
-}
-
-fn routine(function: &Function) -> Routine {
-    let (schema, name) = match function.name.split_once('.') {
-        Some((schema, name)) => (Some(schema), name),
-        None => (None, function.name),
-    };
-    let arguments = function.parameters.iter().map(|parameter| Argument {
-        name: parameter.name,
-        data_type: parameter.data_type.pg(),
-        default: match parameter.presence {
-            Presence::Required => None,
-            Presence::Optional => Some("NULL"),
-            Presence::Default(value) => Some(value),
-        },
-        docs: parameter.docs,
-    });
-    Routine {
-        schema,
-        name,
-        kind: function.kind,
-        arguments: arguments.collect(),
-        result: match function.returns {
-            Returns::Value(data_type) => data_type.pg(),
-            Returns::Struct(_) | Returns::Rows(_) | Returns::QueryRows(_) => "record",
-        },
-        columns: function.columns().iter().map(|column| (column.name, column.data_type.pg())).collect(),
-        docs: format!("{}\n\n{}", function.summary, function.docs),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -591,17 +369,5 @@ mod tests {
                 .signature()
                 .starts_with("finetune(model text, query query, label text default NULL, model_type text default NULL")
         );
-    }
-
-    #[test]
-    fn routines_carry_names_types_and_defaults() {
-        let routines = routines();
-        let finetune = routines.iter().find(|routine| routine.name == "finetune").unwrap();
-        assert_eq!((finetune.schema, finetune.result), (None, "record"));
-        assert!(finetune.columns.contains(&("version", "integer")));
-        let epochs = finetune.arguments.iter().find(|argument| argument.name == "epochs").unwrap();
-        assert_eq!((epochs.data_type, epochs.default.is_some()), ("integer", true));
-        let auc = routines.iter().find(|routine| routine.name == "auc").unwrap();
-        assert_eq!(auc.arguments.iter().map(|a| a.default).collect::<Vec<_>>(), [None, None, Some("NULL")]);
     }
 }
