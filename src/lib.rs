@@ -25,6 +25,7 @@ mod copy;
 mod counts;
 mod encode;
 mod interval;
+mod json;
 mod like;
 mod limits;
 mod literals;

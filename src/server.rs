@@ -27,6 +27,7 @@ use crate::config::{self, Config};
 use crate::connection::{Connection, Start, ending, greet, refuse, too_many};
 use crate::counts;
 use crate::interval::Intervals;
+use crate::json;
 use crate::like;
 use crate::limits::UnorderedLimits;
 use crate::overflow::CheckOverflow;
@@ -220,6 +221,7 @@ impl Engine {
         counts::register(&mut context)?;
         buckets::register(&mut context)?;
         like::register(&mut context)?;
+        json::register(&mut context)?;
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|e| *e)?;
         Ok(Self {
             base: context.state(),

@@ -46,9 +46,11 @@ fn found(statement: &Statement) -> bool {
             let found = match expression {
                 Expr::Cast { expr, data_type, .. } => {
                     names_objects(data_type)
+                        || json(data_type).is_some()
                         || item_type(data_type).is_some_and(is_regtype)
                         || (is_regproc(data_type) && literal(expr).is_some())
                 }
+                Expr::TypedString(typed) => json(&typed.data_type).is_some(),
                 Expr::Between { expr, low, high, .. } => has_all_places(expr, low, high),
                 Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)) || is_series(expression),
                 _ => false,
@@ -136,6 +138,8 @@ impl VisitorMut for Rewriter {
                 literal(expr).and_then(system::named).map(|number| Expr::Value(Value::Number(number.to_string(), false).into()))
             }
             Expr::Cast { expr, data_type, .. } if item_type(data_type).is_some_and(is_regtype) => call("regtypesin", expr),
+            Expr::Cast { expr, data_type, .. } if json(data_type).is_some() => json(data_type).and_then(|function| call(function, expr)),
+            Expr::TypedString(typed) => json(&typed.data_type).and_then(|function| call(function, &Expr::Value(typed.value.clone()))),
             Expr::Cast { expr, data_type, .. } if is_text(data_type) => named(expr),
             Expr::Cast { expr, data_type, .. } if item_type(data_type).is_some_and(is_text) && are_types(expr) => call("regtypesout", expr),
             _ => None,
@@ -223,6 +227,15 @@ fn call(function: &str, argument: &Expr) -> Option<Expr> {
         list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument.clone()))];
     }
     Some(call)
+}
+
+/// The function that reads a value of type json or jsonb.
+fn json(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::JSON => Some("json"),
+        DataType::JSONB => Some("jsonb"),
+        _ => None,
+    }
 }
 
 /// The name of what an expression of type regclass or regtype stands for.

@@ -22,7 +22,7 @@ async fn the_sql_files_hold_in_the_extended_protocol() {
 }
 
 /// Files of what PostgreSQL has, too.
-const COMMON: [&str; 8] = ["basics", "catalog", "changing", "explain", "patterns", "settings", "transactions", "writing"];
+const COMMON: [&str; 9] = ["basics", "catalog", "changing", "explain", "json", "patterns", "settings", "transactions", "writing"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sql_files_hold_of_postgresql() {
