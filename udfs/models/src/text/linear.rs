@@ -22,6 +22,9 @@ const MOST: usize = 1 << 25;
 /// How much the rows count beside the penalty of the weights, where the mean squared length of a row is 1.
 const STRENGTH: f64 = 10.0;
 
+/// A mean squared length of the rows that is no more than rounding.
+const LEAST: f64 = 1e-6;
+
 /// Passes over the rows at most, and the share of all costs by which the numbers of the rows move in the last one.
 const PASSES: usize = 50;
 const TOLERANCE: f64 = 1e-3;
@@ -239,7 +242,9 @@ fn solve(
         of.sum::<f64>()
     };
     let squares: Vec<f64> = (0..rows.count()).map(square).collect();
-    let strength = STRENGTH * rows.count().max(1) as f64 / squares.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let mean = squares.iter().sum::<f64>() / rows.count().max(1) as f64;
+    // Where no n-gram tells anything all lengths are 0, up to rounding, and the bias alone is fitted.
+    let strength = STRENGTH / if mean > LEAST { mean } else { 1.0 };
     let all = strength * (0..rows.count()).map(&weight).sum::<f64>();
     let (mut weights, mut bias) = (vec![0.0f32; ratios.len()], 0.0f64);
     // Each begins near 0, as the weights do.
@@ -329,6 +334,13 @@ mod tests {
         let ratios = rows().ratios(3, |row| row == 0 || row == 3);
         let expected = [(3.0 / 6.0) / (3.0 / 10.0), (2.0 / 6.0) / (4.0 / 10.0), (1.0 / 6.0) / (3.0 / 10.0)].map(f32::ln);
         assert!(ratios.iter().zip(expected).all(|(own, expected)| (own - expected).abs() < 1e-6), "{ratios:?} {expected:?}");
+    }
+
+    #[test]
+    fn n_grams_that_tell_nothing_have_no_weight() {
+        let (weights, bias) = solve(&rows(), &[0.0; 3], |row| row % 2 == 0, |_| 1.0, 0, &AtomicBool::new(false)).unwrap();
+        assert_eq!(weights, [0.0; 3]);
+        assert!(bias.abs() < 1.0, "{bias}");
     }
 
     #[test]
